@@ -1,0 +1,115 @@
+"""The memory as the reader of documents sees it: cells, contributions, and the small interface to recall them.
+
+A *cell* holds what is known about one key: integer counts by field, and integer sums of quantised vectors by field.
+A *contribution* is what one document or one correction adds: a set of integer increments.  Memory is the sum of its
+contributions, so they commute, and each can be taken out exactly by adding its negation.
+
+Field names (``|`` separates, it never occurs inside a part; :func:`field` escapes it)::
+
+    source|scheme|entity|LABEL              the key was a mention of LABEL in so many documents
+    source|scheme|part|LABEL                it was part of a longer mention of LABEL
+    source|scheme|crossing|                 it crossed a mention's border
+    source|scheme|none|                     it was seen and was no mention (exhaustive sources only)
+    source|scheme|concept|LABEL|SYSTEM:ID   it stood for this concept
+    source|scheme|example|DOC               an example (kept by training, vocabulary, reviewer; not by self)
+    source|scheme|related|LABEL             relation cells (key = pair_key(...)): the pair had this relation
+    source|scheme|prototype|LABEL           vector: sum of the mention's quantised vectors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field as dataclass_field
+from typing import Protocol
+
+SOURCES = ("training", "vocabulary", "reviewer", "self")
+PROTOTYPE_WIDTH = 64
+PAIR_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Increment:
+    """``cell[key][field] += count`` and, for a vector field, ``+= vector`` (PROTOTYPE_WIDTH integers of 32 bits)."""
+
+    key: str
+    field: str
+    count: int
+    vector: tuple[int, ...] | None = None
+
+    def negated(self) -> Increment:
+        vector = None if self.vector is None else tuple(-v for v in self.vector)
+        return Increment(self.key, self.field, -self.count, vector)
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one document or one correction adds.  `origin` is the place, or the id of the correction or import."""
+
+    origin: str
+    increments: tuple[Increment, ...] = ()
+
+    def negated(self) -> Contribution:
+        return Contribution(self.origin, tuple(i.negated() for i in self.increments))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Counts by field; zero counts are absent.  `vectors`: packed little-endian int32[PROTOTYPE_WIDTH] sums by field."""
+
+    key: str
+    counts: Mapping[str, int]
+    vectors: Mapping[str, bytes] = dataclass_field(default_factory=dict)
+
+
+View = Mapping[str, int]
+"""Applied position by chain (``stream/partition``): what a memory contained when it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Cells of the keys that exist, and the view they were read at: one atomic read."""
+
+    cells: Mapping[str, Cell]
+    view: View
+
+
+class Memory(Protocol):
+    """All that reading a document needs of a memory."""
+
+    def recall(self, keys: Collection[str]) -> Recall:
+        """The cells of those of `keys` that exist, read atomically together with the view."""
+        ...
+
+
+def field(source: str, scheme: str, outcome: str, *rest: str) -> str:
+    return "|".join(part.replace("|", "¦") for part in (source, scheme, outcome, *(rest or ("",))))
+
+
+def split_field(name: str) -> tuple[str, str, str, tuple[str, ...]]:
+    """(source, scheme, outcome, rest)."""
+    source, scheme, outcome, *rest = name.split("|")
+    return source, scheme, outcome, tuple(rest)
+
+
+def pair_key(head: str, tail: str) -> str:
+    """The key of a relation cell: an ordered pair of keys or concepts."""
+    return f"pair{PAIR_SEPARATOR}{head}{PAIR_SEPARATOR}{tail}"
+
+
+def total(contributions: Iterable[Contribution]) -> tuple[Increment, ...]:
+    """The sum of contributions as increments in canonical order (key, field), zero sums left out."""
+    counts: dict[tuple[str, str], int] = {}
+    vectors: dict[tuple[str, str], list[int]] = {}
+    for contribution in contributions:
+        for i in contribution.increments:
+            at = (i.key, i.field)
+            counts[at] = counts.get(at, 0) + i.count
+            if i.vector is not None:
+                have = vectors.setdefault(at, [0] * PROTOTYPE_WIDTH)
+                vectors[at] = [a + b for a, b in zip(have, i.vector, strict=True)]
+    out = []
+    for at in sorted(counts):
+        vector = tuple(vectors[at]) if at in vectors and any(vectors[at]) else None
+        if counts[at] or vector:
+            out.append(Increment(*at, counts[at], vector))
+    return tuple(out)

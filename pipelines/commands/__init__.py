@@ -1,0 +1,1 @@
+"""The commands of ``engram``, one to a file."""
