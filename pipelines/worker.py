@@ -1,0 +1,202 @@
+"""One worker: the seven steps of the commit protocol (docs/architecture.md) for the partitions of one shard.
+
+    1 own      find the log's end, apply to memory what it lacks, seek the feed there
+    2 gather   one contiguous batch of one partition                      (pipelines.shard)
+    3 read     encode; one atomic read of memory; decode in order
+    4 commit   create the log file exclusively, only at the log's end
+    5 apply    add the contributions to memory, by one script
+    6 publish  Parquet segments from the log's rows                       (pipelines.publisher)
+    7 trim     keep memory_log, move the floor, delete log files          (pipelines.publisher)
+
+A crash anywhere: start at 1.  Nothing here relies on where a runner ends its bundles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kie_ops.extractor import Extractor
+from kie_ops.memory import Contribution, Increment, Recall, total
+from kie_ops.overlay import Overlay
+from kie_ops.records import DeadLetter, Document, Reading
+from kie_ops.text_reading import TextReading
+from memory_store.store import Applied, MemoryStore
+from pipelines import recovery, rows
+from pipelines.commit_log import Log, Transaction
+from pipelines.config import Config
+from pipelines.faults import at
+from pipelines.metrics import METRICS
+from pipelines.publisher import Publisher
+from pipelines.shard import Batch, Shard
+from pipelines.storage import Storage
+from pipelines.tombstones import CHAIN as ERASURES
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A batch whose records were read: documents and dead letters, together all of them."""
+
+    batch: Batch
+    documents: tuple[Document, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A part of a batch small enough for one application: `end` is the position after it."""
+
+    start: int
+    end: int
+    readings: Sequence[TextReading]
+    contributions: Sequence[Contribution]
+    dead_letters: Sequence[DeadLetter]
+
+
+@dataclass
+class Worker:
+    """Serves one shard; as old as the process, so that model, connections and caches are kept between rounds."""
+
+    config: Config
+    shard: Shard
+    extractor: Extractor
+    storage: Storage
+    store: MemoryStore
+    publisher: Publisher
+    engine: str
+    seen: dict[str, int] = field(default_factory=dict)
+    """The newest view this process has had; an older one means that memory has lost something."""
+
+    def own(self) -> None:
+        """Step 1, for every partition of the shard."""
+        self.catch_up()
+        for partition in self.shard.logs:
+            self.shard.rewind(partition)
+        at("owned")
+
+    def process(self, parsed: Parsed) -> None:
+        """Steps 3 to 5 for one batch, in one transaction or, where memory grows a lot, several."""
+        at("gathered")
+        log = self.shard.logs[parsed.batch.partition]
+        with _stage("encode"):
+            readings = self.extractor.encode(parsed.documents)
+        for cut in self._cuts(parsed, readings):
+            if not self._transact(log, cut):
+                METRICS.discarded.inc()
+                self.own()
+                return
+
+    def publish(self) -> None:
+        """Steps 6 and 7; on a tick, also when nothing arrives."""
+        self._watch_view(self.store.positions())
+        with _stage("publish"):
+            for partition, log in sorted(self.shard.logs.items()):
+                self.publisher.publish(log)
+                self.shard.report(partition)
+
+    def catch_up(self) -> None:
+        recovery.catch_up(self.storage, self.store)
+        self.seen = dict(self.store.positions())
+
+    # -- step 3 -----------------------------------------------------------------------------------------------------
+
+    def _cuts(self, parsed: Parsed, readings: Sequence[TextReading]) -> Iterator[_Cut]:
+        """Contributions depend on the texts alone, so a batch can be cut before memory is read."""
+        by_offset = {reading.document.place.offset: reading for reading in readings if reading.document.place}
+        letters = {letter.place.offset: letter for letter in parsed.dead_letters}
+        start, size = parsed.batch.start, 0
+        part: list[TextReading] = []
+        added: list[Contribution] = []
+        dead: list[DeadLetter] = []
+        for offset in sorted(by_offset.keys() | letters.keys()):
+            reading = by_offset.get(offset)
+            contribution = None if reading is None else self.extractor.contribution(reading)
+            grows = 0 if contribution is None else len(contribution.increments)
+            if size and size + grows > self.config.batch.increments:
+                yield _Cut(start, offset, part, added, dead)
+                start, size, part, added, dead = offset, 0, [], [], []
+            size += grows
+            if reading is not None and contribution is not None:
+                part.append(reading)
+                added.append(contribution)
+            else:
+                dead.append(letters[offset])
+        yield _Cut(start, parsed.batch.end, part, added, dead)
+
+    def _recall(self, log: Log, cut: _Cut) -> Recall:
+        """One atomic read of memory, which contains exactly the partition's log up to the cut."""
+        keys = frozenset().union(*(self.extractor.keys(reading) for reading in cut.readings))
+        recall = self.store.recall(keys)
+        if recall.view.get(log.chain, 0) != cut.start or self._went_back(recall.view):
+            self.catch_up()
+            recall = self.store.recall(keys)
+        self.seen = dict(recall.view)
+        return recall
+
+    def _decode(self, cut: _Cut, recall: Recall) -> list[Reading]:
+        """In order; each document also sees the contributions of those before it in the cut."""
+        overlay = Overlay(recall.cells)
+        decoded = []
+        for reading, contribution in zip(cut.readings, cut.contributions, strict=True):
+            decoded.append(self.extractor.decode(reading, overlay))
+            overlay.add(contribution)
+        return decoded
+
+    # -- steps 4 and 5 ----------------------------------------------------------------------------------------------
+
+    def _transact(self, log: Log, cut: _Cut) -> bool:
+        """False: somebody else committed this range, or the log does not end here.  Everything was discarded."""
+        with _stage("recall"):
+            recall = self._recall(log, cut)
+        if recall.view.get(log.chain, 0) != cut.start:
+            return False
+        with _stage("decode"):
+            decoded = self._decode(cut, recall)
+            tables = rows.to_tables(
+                decoded, cut.dead_letters, cut.contributions, self.config.domain_name, self.extractor.version
+            )
+        transaction = Transaction(log.stream, log.partition, cut.start, cut.end, recall.view, self.engine, tables)
+        at("read")
+        with _stage("commit"):
+            if cut.start not in (log.tail, log.end()) or not log.commit(transaction):
+                return False
+        at("committed")
+        with _stage("apply"):
+            self._apply(log, cut)
+        at("applied")
+        _count(cut, decoded)
+        return True
+
+    def _apply(self, log: Log, cut: _Cut) -> None:
+        increments: tuple[Increment, ...] = total(cut.contributions)
+        applied = self.store.apply(
+            log.chain, cut.start, cut.end, increments, erasures=self.seen.get(ERASURES, 0)
+        )
+        if applied in (Applied.BEHIND, Applied.STALE):
+            self.catch_up()
+        self.seen[log.chain] = cut.end
+
+    # -- views ------------------------------------------------------------------------------------------------------
+
+    def _went_back(self, view: Mapping[str, int]) -> bool:
+        return any(view.get(chain, 0) < position for chain, position in self.seen.items())
+
+    def _watch_view(self, view: Mapping[str, int]) -> None:
+        """A memory that lost something is mended on the next tick, also when no document arrives."""
+        if self._went_back(view):
+            self.catch_up()
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    with METRICS.stage_seconds.labels(name).time():
+        yield
+
+
+def _count(cut: _Cut, decoded: Sequence[Reading]) -> None:
+    METRICS.batches.inc()
+    METRICS.documents.inc(len(decoded))
+    METRICS.characters.inc(sum(len(reading.document.text) for reading in decoded))
+    for letter in cut.dead_letters:
+        METRICS.dead_letters.labels(letter.reason).inc()
