@@ -109,8 +109,13 @@ class Config(_Section):
     run: Run = Run()
 
     @property
+    def domain_name(self) -> str:
+        """The shipped domain's name, or the name of the folder."""
+        return Path(self.domain).name
+
+    @property
     def namespace(self) -> str:
-        return self.memory.namespace or Path(self.domain).name
+        return self.memory.namespace or self.domain_name
 
 
 def load(

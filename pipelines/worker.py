@@ -159,7 +159,7 @@ class Worker:
         transaction = Transaction(log.stream, log.partition, cut.start, cut.end, recall.view, self.engine, tables)
         at("read")
         with _stage("commit"):
-            if cut.start not in (log.tail, log.end()) or not log.commit(transaction):
+            if (cut.start != log.tail and cut.start != log.end()) or not log.commit(transaction):
                 return False
         at("committed")
         with _stage("apply"):
