@@ -1,0 +1,72 @@
+"""Opens what a command or a worker needs from a configuration: tables, memory, extractor.
+
+Everything heavy is imported where it is opened, so that ``engram --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kie_ops.errors import ConfigError
+from pipelines.config import Config
+
+if TYPE_CHECKING:
+    from kie_ops.extractor import Extractor
+    from kie_ops.memory import Memory
+    from memory_store.store import MemoryStore
+    from pipelines.storage import Storage
+
+
+def is_url(root: str) -> bool:
+    return "://" in root
+
+
+def memory_folder(config: Config) -> Path:
+    """Where the embedded memory keeps its data: `memory.data`, next to the tables' root unless absolute."""
+    data = Path(config.memory.data)
+    if data.is_absolute():
+        return data
+    if is_url(config.tables.root):
+        return Path.cwd() / data
+    return Path(config.tables.root).expanduser().resolve().parent / data
+
+
+def open_tables(config: Config) -> Storage:
+    """The storage at `tables.root`, a local folder or an object-store URL."""
+    from pipelines import storage
+
+    return storage.open_storage(config.tables.root, config.tables.options)
+
+
+def open_store(config: Config) -> MemoryStore:
+    """The memory at `memory.url`.
+
+    Raises ServiceError where it does not answer, ConfigError where the URL is of no known kind.
+    """
+    url = config.memory.url
+    if url == "local":
+        from memory_store.local import LocalStore
+
+        return LocalStore(config.namespace)
+    from memory_store.redis_store import RedisStore
+
+    if url == "embedded":
+        from memory_store.server import EmbeddedServer
+
+        url = EmbeddedServer(memory_folder(config)).url
+    elif not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError(
+            f"no memory of this kind: {url}", where="memory.url",
+            next_step="redis://host:port/db, unix:///path/to.sock, embedded, or local",
+        )
+    return RedisStore.connect(url, config.namespace, max_cells=config.memory.max_cells)
+
+
+def open_extractor(config: Config, memory: Memory | None = None) -> Extractor:
+    """The extractor of `domain` with `memory`."""
+    from kie_ops.extractor import Extractor
+
+    return Extractor.load(
+        config.domain, memory=memory, threads=config.engine.threads, token_budget=config.engine.token_budget
+    )
