@@ -39,23 +39,24 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.documents = Counter("engram_documents", "documents committed", registry=self.registry)
-        self.characters = Counter("engram_characters", "characters of committed documents", registry=self.registry)
-        self.batches = Counter("engram_batches", "batches committed", registry=self.registry)
-        self.discarded = Counter("engram_batches_discarded", "batches read in vain: somebody else was first", registry=self.registry)
-        self.relations = Counter("engram_relations", "relations read", registry=self.registry)
-        self.events = Counter("engram_events", "events read", registry=self.registry)
-        self.memory_cells = Gauge("engram_memory_cells", "cells in memory", registry=self.registry)
-        self.soft_weight = Summary("engram_soft_weight", "w_s of the mentions read: mean = sum / count", registry=self.registry)
-        self.resident = Gauge("engram_resident_memory_bytes", "resident memory of this process", registry=self.registry)
+        own = self.registry = CollectorRegistry()
+        self.documents = Counter("engram_documents", "documents committed", registry=own)
+        self.characters = Counter("engram_characters", "characters of committed documents", registry=own)
+        self.batches = Counter("engram_batches", "batches committed", registry=own)
+        self.discarded = Counter("engram_batches_discarded", "batches read in vain, another was first", registry=own)
+        self.relations = Counter("engram_relations", "relations read", registry=own)
+        self.events = Counter("engram_events", "events read", registry=own)
+        self.memory_cells = Gauge("engram_memory_cells", "cells in memory", registry=own)
+        self.soft_weight = Summary("engram_soft_weight", "w_s of the mentions read: mean = sum / count", registry=own)
+        self.resident = Gauge("engram_resident_memory_bytes", "resident memory of this process", registry=own)
         self.resident.set_function(_resident)
-        self.dead_letters = Counter("engram_dead_letters", "records not readable as documents", ["reason"], registry=self.registry)
-        self.entities = Counter("engram_entities", "mentions read", ["label"], registry=self.registry)
+        self.dead_letters = Counter("engram_dead_letters", "records that are no documents", ["reason"], registry=own)
+        self.entities = Counter("engram_entities", "mentions read", ["label"], registry=own)
         self.stage_seconds = Histogram(
-            "engram_stage_seconds", "seconds a batch spent in a stage", ["stage"], buckets=STAGE_SECONDS, registry=self.registry)
-        self.lag = Gauge("engram_lag_documents", "records behind the partition's end", ["partition"], registry=self.registry)
-        self.position = Gauge("engram_position", "end of the partition's log", ["partition"], registry=self.registry)
+            "engram_stage_seconds", "seconds a batch spent in a stage", ["stage"], buckets=STAGE_SECONDS,
+            registry=own)
+        self.lag = Gauge("engram_lag_documents", "records behind the partition's end", ["partition"], registry=own)
+        self.position = Gauge("engram_position", "end of the partition's log", ["partition"], registry=own)
 
     def read(self, readings: Iterable[Reading]) -> None:
         """Counts what stands in `readings`: mentions by label with their soft weights, relations, events."""
