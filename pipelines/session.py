@@ -5,6 +5,7 @@ Everything heavy is imported where it is opened, so that ``engram --help`` stays
 
 from __future__ import annotations
 
+import atexit
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,15 +53,23 @@ def open_store(config: Config) -> MemoryStore:
     from memory_store.redis_store import RedisStore
 
     if url == "embedded":
-        from memory_store.server import EmbeddedServer
-
-        url = EmbeddedServer(memory_folder(config)).url
+        url = _embedded(memory_folder(config))
     elif not url.startswith(("redis://", "rediss://", "unix://")):
         raise ConfigError(
             f"no memory of this kind: {url}", where="memory.url",
             next_step="redis://host:port/db, unix:///path/to.sock, embedded, or local",
         )
     return RedisStore.connect(url, config.namespace, max_cells=config.memory.max_cells)
+
+
+def _embedded(data: Path) -> str:
+    """URL of the server on `data`: one that lives there, or one started here, which ends with this process."""
+    from memory_store.server import EmbeddedServer
+
+    server = EmbeddedServer(data)
+    if server.owned:
+        atexit.register(server.close)
+    return server.url
 
 
 def open_extractor(config: Config, memory: Memory | None = None) -> Extractor:

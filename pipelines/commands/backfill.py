@@ -13,7 +13,7 @@ EXAMPLE = "Example:  engram backfill medical.yaml archive/ more.jsonl.gz --set t
 
 def command(
     config: ConfigArgument,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or URLs.", show_default=False)],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or URLs.")],
     overrides: SetOption = None,
 ) -> None:
     """Reads archives into tables: JSON Lines (.gz, .xz, .zst), Parquet, CSV, folders of text, exported topics.

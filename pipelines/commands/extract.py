@@ -22,7 +22,7 @@ EXAMPLE = "Example:  echo 'Aspirin caused a rash.' | engram extract - --domain m
 
 
 def command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Text file in UTF-8, or - for input.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Text file in UTF-8, or - for input.")],
     domain: Annotated[str | None, typer.Option(help="Shipped domain, or the folder of a trained one.")] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="What the text alone says.")] = False,
     config: ConfigOption = None,

@@ -27,7 +27,7 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Overrides a setting, e.g. --set source.topic=notes.  Repeatable."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Overrides a setting: --set source.topic=notes.  Repeatable."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON instead of text.")]
 

@@ -24,7 +24,7 @@ def command(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Writes one self-contained page: documents with highlighted mentions, relations, events, and the memory behind each.
+    """Writes one self-contained page: documents with highlighted mentions, relations, events, the memory behind each.
 
     Tables hold no document text, so the texts come from --input files or the topic, matched by place, else by
     document id; without them the page shows rows only.
