@@ -1,0 +1,236 @@
+"""TextModel: one encoder with a span head per scheme and a pair head per relation scheme.
+
+Results do not depend on how windows are batched: a window is padded to a length of its own, and float32 matrix
+products of equal row shapes are the same in any place of a batch (tested).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from kie_ops import words as wording
+from kie_ops.domain import Domain
+from kie_ops.encoder import Encoder, Tokens
+from kie_ops.errors import ModelError
+from kie_ops.heads import Endpoint, PairHead, SpanHead, unfold
+from kie_ops.records import Document
+from kie_ops.text_reading import SpanScores, TextReading
+from kie_ops.windows import Window, characters_read, cut, owners
+from kie_ops.words import Words
+
+ADAPTER = "adapter.safetensors"
+PAIRS_AT_ONCE = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A text cut into words, tokens and windows: all that needs no model."""
+
+    words: Words
+    tokens: Tokens
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Windows as one padded batch.  int64 [rows, tokens]; `first`, `last` [rows, words]; `words` [rows]."""
+
+    ids: torch.Tensor
+    shapes: torch.Tensor
+    mask: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+    words: torch.Tensor
+
+
+class TextModel(nn.Module):
+    def __init__(self, domain: Domain, encoder: Encoder) -> None:
+        super().__init__()
+        self.domain, self.encoder = domain, encoder
+        self.spans = nn.ModuleDict({
+            name: SpanHead(encoder.hidden, len(s.labels), s.max_words) for name, s in domain.schemes.items()
+        })
+        self.pairs = nn.ModuleDict({
+            name: PairHead(encoder.hidden, len(domain.schemes[name].labels), len(r.labels))
+            for name, r in domain.relations.items()
+        })
+        self.version = ""
+
+    @classmethod
+    def new(cls, domain: Domain, encoder: Encoder | None = None) -> TextModel:
+        """Untrained heads on the domain's encoder."""
+        return cls(domain, encoder or Encoder.load(domain.encoder))
+
+    @classmethod
+    def load(cls, folder: str | Path | Domain, encoder: Encoder | None = None) -> TextModel:
+        """A trained domain: a shipped one's name, or a folder with domain.json and adapter.safetensors.
+
+        Raises ModelError where files are missing or the adapter was made for another base or other heads.
+        """
+        domain = folder if isinstance(folder, Domain) else Domain.load(folder)
+        model = cls.new(domain, encoder)
+        if domain.folder is None or not (domain.folder / ADAPTER).is_file():
+            raise ModelError("the domain has no trained weights", where=str(domain.folder or domain.name),
+                             next_step=f"engram train {domain.name} --data ...")
+        model.load_adapter(domain.folder / ADAPTER)
+        return model.eval()
+
+    def stored(self) -> dict[str, torch.Tensor]:
+        """All tensors but the base's word embeddings, which come with the base."""
+        frozen = self.encoder.words.weight.data_ptr()
+        return {name: t for name, t in self.state_dict().items() if t.data_ptr() != frozen}
+
+    def save_adapter(self, path: Path) -> None:
+        """Writes the adapter in float16, atomically."""
+        tensors = {n: t.half() if t.is_floating_point() else t for n, t in sorted(self.stored().items())}
+        temporary = path.with_suffix(".tmp")
+        safetensors.torch.save_file(
+            {n: t.contiguous() for n, t in tensors.items()}, temporary,
+            metadata={"base": self.encoder.fingerprint(), "domain": self.domain.name},
+        )
+        temporary.replace(path)
+
+    def load_adapter(self, path: Path) -> None:
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (safetensors.SafetensorError, OSError) as e:
+            raise ModelError(f"cannot read the adapter: {e}", where=str(path)) from None
+        base = self.encoder.fingerprint()
+        if metadata.get("base") != base:
+            raise ModelError(
+                f"the adapter was trained on another base (has {metadata.get('base')}, found {base})", where=str(path),
+                next_step=f"install the encoder that domain.json names ({self.domain.encoder}), or train anew",
+            )
+        have = self.stored()
+        wrong = [n for n in have.keys() | tensors.keys() if n not in have or n not in tensors
+                 or have[n].shape != tensors[n].shape]
+        if wrong:
+            raise ModelError(f"the adapter does not fit domain.json: {sorted(wrong)[0]} and {len(wrong) - 1} others",
+                             where=str(path), next_step="restore the two files of one training, or train anew")
+        self.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, strict=False)
+        self.version = self.fingerprint()
+
+    def fingerprint(self) -> str:
+        """Of base, adapter and schemes, as they would be stored."""
+        digest = hashlib.blake2b(self.encoder.fingerprint().encode(), digest_size=10)
+        for name, tensor in sorted(self.stored().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().half().contiguous().numpy().tobytes())
+        digest.update(repr((sorted(self.domain.schemes.items()), sorted(self.domain.relations.items()))).encode())
+        return digest.hexdigest()
+
+    def prepare(self, text: str) -> Prepared:
+        words = wording.split(text)
+        tokens = self.encoder.tokens(text, words)
+        return Prepared(words, tokens, tuple(cut(words, tokens.first, tokens.last, self.encoder.limit, len(text))))
+
+    def rows(self, windows: Sequence[tuple[Prepared, Window]]) -> Rows:
+        """Windows as a batch, padded to the longest one's bucket (in reading they all share one)."""
+        prefix, suffix, specials = self.encoder.prefix, self.encoder.suffix, self.encoder.specials
+        length = max(w.padded(specials) for _, w in windows)
+        ids = np.full((len(windows), length), self.encoder.padding, dtype=np.int64)
+        shapes, mask, first, last = (np.zeros((len(windows), length), dtype=np.int64) for _ in range(4))
+        for row, (p, w) in enumerate(windows):
+            inner = [*prefix, *p.tokens.ids[w.first_token : w.last_token].tolist(), *suffix]
+            begin = len(prefix)
+            ids[row, : len(inner)] = inner
+            mask[row, : len(inner)] = 1
+            shapes[row, begin : begin + w.last_token - w.first_token] = p.tokens.shapes[w.first_token : w.last_token]
+            # A word without tokens of its own in this window takes its neighbour's.
+            end = begin + max(w.last_token - w.first_token, 1) - 1
+            first[row, : w.last - w.first] = np.clip(p.tokens.first[w.first : w.last] - w.first_token + begin, 0, end)
+            last[row, : w.last - w.first] = np.clip(p.tokens.last[w.first : w.last] - 1 - w.first_token + begin, 0, end)
+        counts = torch.tensor([w.last - w.first for _, w in windows])
+        return Rows(*(torch.from_numpy(a) for a in (ids, shapes, mask, first, last)), words=counts)
+
+    def word_states(self, rows: Rows) -> torch.Tensor:
+        """[rows, tokens, hidden]: per word the mean of its first and last token's states; zero past the last word.
+
+        As wide as the padded tokens, so that the shape depends on the bucket alone.
+        """
+        states = self.encoder(rows.ids, rows.shapes, rows.mask)
+        at = torch.arange(len(rows.ids))[:, None]
+        real = torch.arange(rows.ids.shape[1])[None, :] < rows.words[:, None]
+        return (states[at, rows.first] + states[at, rows.last]) * 0.5 * real[..., None]
+
+    @torch.inference_mode()
+    def read(self, documents: Sequence[Document], token_budget: int = 4_096) -> list[TextReading]:
+        """Readings of `documents`, in order; forward passes of at most `token_budget` tokens, padding included."""
+        self.eval()
+        prepared = [self.prepare(d.text) for d in documents]
+        blank = [self._blank(p) for p in prepared]
+        jobs = [(d, k) for d, p in enumerate(prepared) for k, w in enumerate(p.windows) if w.last > w.first]
+        for group in self._batches(prepared, jobs, token_budget):
+            rows = self.rows([(prepared[d], prepared[d].windows[k]) for d, k in group])
+            states = self.word_states(rows)
+            scores = {name: head(states, rows.words).numpy() for name, head in self.spans.items()}
+            for row, (d, k) in enumerate(group):
+                _place(blank[d], prepared[d], k, states[row].numpy(), {n: s[row] for n, s in scores.items()})
+        return [
+            TextReading(
+                document=document, words=p.words.offsets, sentences=p.words.sentences,
+                spans={n: SpanScores(s.labels, spans[n]) for n, s in self.domain.schemes.items()},
+                states=states, windows=len(p.windows), characters_read=characters_read(p.windows),
+            )
+            for document, p, (states, spans) in zip(documents, prepared, blank, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def relate(
+        self, reading: TextReading, scheme: str, heads: Sequence[Endpoint], tails: Sequence[Endpoint]
+    ) -> np.ndarray:
+        """Logits float32 [pairs, labels] that ``heads[k]`` stands in each relation of `scheme` to ``tails[k]``."""
+        self.eval()
+        labels = self.domain.schemes[scheme].labels
+        states = torch.from_numpy(reading.states)[None]
+        sentence_of = reading.sentence_of()
+        parts = [np.zeros((0, len(self.domain.relations[scheme].labels)), dtype=np.float32)]
+        for at in range(0, len(heads), PAIRS_AT_ONCE):
+            some = slice(at, at + PAIRS_AT_ONCE)
+            pairs = unfold(heads[some], tails[some], labels, sentence_of)
+            parts.append(self.pairs[scheme](states, pairs).numpy())
+        return np.concatenate(parts)
+
+    def _blank(self, p: Prepared) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        count = len(p.words)
+        spans = {
+            name: np.full((count, s.max_words, len(s.labels)), -np.inf, dtype=np.float32)
+            for name, s in self.domain.schemes.items()
+        }
+        return np.zeros((count, self.encoder.hidden), dtype=np.float32), spans
+
+    def _batches(
+        self, prepared: Sequence[Prepared], jobs: Iterable[tuple[int, int]], budget: int
+    ) -> Iterable[list[tuple[int, int]]]:
+        by_length: dict[int, list[tuple[int, int]]] = {}
+        for d, k in jobs:
+            by_length.setdefault(prepared[d].windows[k].padded(self.encoder.specials), []).append((d, k))
+        for length, group in sorted(by_length.items()):
+            size = max(1, budget // length)
+            yield from (group[at : at + size] for at in range(0, len(group), size))
+
+
+def _place(
+    blank: tuple[np.ndarray, dict[str, np.ndarray]], p: Prepared, k: int, states: np.ndarray, scores: dict[str, np.ndarray]
+) -> None:
+    """Copies what window `k` owns: word i where i + i, span i..j where i + j lies in its range."""
+    w, (low, high) = p.windows[k], list(owners(p.windows))[k]
+    count = w.last - w.first
+    at = np.arange(w.first, w.last)
+    mine = (2 * at >= low) & (2 * at < high)
+    blank[0][w.first : w.last][mine] = states[:count][mine]
+    for name, logits in scores.items():
+        total = 2 * at[:, None] + np.arange(logits.shape[1])
+        owned = (total >= low) & (total < high) & (at[:, None] + np.arange(logits.shape[1]) < w.last)
+        blank[1][name][w.first : w.last][owned] = logits[:count][owned]

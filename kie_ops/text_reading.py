@@ -1,0 +1,68 @@
+"""What the text alone says of one document: scores of spans per scheme, and states of words.  No memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from kie_ops.memory import PROTOTYPE_WIDTH
+from kie_ops.records import Document
+
+_SEED = 20260101
+_SCALE = 40.0
+"""Spread of a prototype's integers: a unit vector's projections have variance 1, so |value| > 127 is rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanScores:
+    """`logits`: float32 [words, max_words, labels]; [i, j] is the span of words i..i+j, -inf where there is none."""
+
+    labels: tuple[str, ...]
+    logits: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class TextReading:
+    """One document as the model sees it.
+
+    `words`: int32 [words, 2] characters, end exclusive.  `sentences`: int32 [sentences, 2] word ranges, end exclusive.
+    `states`: float32 [words, hidden].  `characters_read`: characters that lay in at least one window.
+    """
+
+    document: Document
+    words: np.ndarray
+    sentences: np.ndarray
+    spans: Mapping[str, SpanScores]
+    states: np.ndarray
+    windows: int
+    characters_read: int
+
+    def prototype(self, first: int, last: int) -> tuple[int, ...]:
+        """PROTOTYPE_WIDTH integers of -127..127: the mean state of words first..last (inclusive), projected.
+
+        A fixed random projection of the unit vector: inner products are kept up to noise (Johnson-Lindenstrauss).
+        """
+        if not 0 <= first <= last < len(self.words):
+            raise IndexError(f"no span of words {first}..{last} among {len(self.words)}")
+        mean = self.states[first : last + 1].astype(np.float64).mean(axis=0)
+        norm = float(np.sqrt((mean * mean).sum())) or 1.0
+        projected = (_projection(len(mean)) * (mean / norm)).sum(axis=1)
+        return tuple(np.clip(np.rint(projected * _SCALE), -127, 127).astype(int).tolist())
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Characters of words first..last (inclusive), end exclusive."""
+        return int(self.words[first, 0]), int(self.words[last, 1])
+
+    def sentence_of(self) -> np.ndarray:
+        """int32 [words]: the number of each word's sentence."""
+        return np.repeat(np.arange(len(self.sentences), dtype=np.int32), self.sentences[:, 1] - self.sentences[:, 0])
+
+
+@cache
+def _projection(hidden: int) -> np.ndarray:
+    """[PROTOTYPE_WIDTH, hidden] of -1 and 1, the same everywhere: NumPy keeps the bit streams of its generators."""
+    bits = np.random.PCG64(_SEED).random_raw(PROTOTYPE_WIDTH * hidden) >> np.uint64(63)
+    return np.asarray(bits.astype(np.float64) * 2 - 1).reshape(PROTOTYPE_WIDTH, hidden)
