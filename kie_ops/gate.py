@@ -1,0 +1,196 @@
+"""The gate: z = w_h·h + w_s·m with w_s + w_h = 1, for each candidate.
+
+h is the text's log-odds with in-document features, calibrated.  m is the memory's log-odds: additive over sources and
+kinds of key, rising with every count for a label, falling with every count against it, bounded, calibrated alone.  w_s is
+a small network's trust in memory.  It sees how reliable the evidence is, not which way it points, and is 0 where there is
+none.  Memory off is w_s = 0: h is the same number either way.
+
+All of it is evaluated in float64 by NumPy, with sums in a fixed order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kie_ops.candidates import FEATURES, Candidates
+from kie_ops.errors import ModelError
+from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Remembered
+from kie_ops.memory import SOURCES
+
+VERSION = 1
+TEXT_BOUND = 9.0
+MEMORY_BOUND = 9.0
+SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
+"""What FEATURES are divided by."""
+ENTROPY = RELIABILITY.index("entropy")
+SIGNS = np.array([1.0, -1.0, -1.0, -1.0, -1.0])
+"""Of OUTCOMES: only being counted as the label speaks for it."""
+
+
+@dataclass(frozen=True)
+class TextGate:
+    """h of one scheme: linear in FEATURES / SCALE, plus one hidden layer, plus a bias for each label."""
+
+    linear: np.ndarray          # [features]
+    hidden: np.ndarray          # [features, units]
+    hidden_bias: np.ndarray     # [units]
+    out: np.ndarray             # [units]
+    labels: Mapping[str, float]
+
+    def odds(self, candidates: Candidates) -> np.ndarray:
+        """float64 [n]: calibrated log-odds by the text alone."""
+        x = candidates.features / SCALE
+        bias = np.array([self.labels.get(label, 0.0) for label in candidates.labels])[candidates.label]
+        h = (x * self.linear).sum(axis=1) + _layer(x, self.hidden, self.hidden_bias, self.out) + bias
+        return soft_bound(h, TEXT_BOUND)
+
+
+@dataclass(frozen=True)
+class MemoryGate:
+    """m and w_s, shared by the schemes of a domain."""
+
+    bias: float
+    weights: np.ndarray         # [kinds, sources, outcomes], all >= 0; SIGNS gives the direction
+    hidden: np.ndarray          # [reliability, units]
+    hidden_bias: np.ndarray     # [units]
+    out: np.ndarray             # [units]
+    out_bias: float
+
+    def odds(self, remembered: Remembered) -> np.ndarray:
+        """float64 [n]: m, log-odds by memory alone."""
+        signed = remembered.counts * (self.weights * SIGNS)
+        return soft_bound(self.bias + signed.sum(axis=(1, 2, 3)), MEMORY_BOUND)
+
+    def soft_weight(self, remembered: Remembered, h: np.ndarray) -> np.ndarray:
+        """float64 [n] of 0..1: w_s; 0 where memory has nothing."""
+        x = remembered.reliability.copy()
+        x[:, ENTROPY] = entropy(h)
+        trust = sigmoid(_layer(x, self.hidden, self.hidden_bias, self.out) + self.out_bias)
+        return np.where(remembered.present, trust, 0.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Log-odds of a pair from its logit: scale·logit + bias; emitted from the probability `threshold` on."""
+
+    scale: float = 1.0
+    bias: float = 0.0
+    threshold: float = 0.5
+
+    def odds(self, logits: np.ndarray) -> np.ndarray:
+        return np.clip(self.scale * np.asarray(logits, dtype=np.float64) + self.bias, -30.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """All that is learnt on top of the text model.  `thresholds`: probability from which a scheme's span counts."""
+
+    text: Mapping[str, TextGate]
+    memory: MemoryGate
+    thresholds: Mapping[str, float]
+    relations: Mapping[str, Calibration]
+
+    def decide(self, candidates: Candidates, remembered: Remembered | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(h, w_s, z), float64 [n] each; without memory w_s = 0 and z = h."""
+        h = self.text[candidates.scheme].odds(candidates)
+        if remembered is None:
+            return h, np.zeros(len(h)), h
+        w = self.memory.soft_weight(remembered, h)
+        return h, w, (1.0 - w) * h + w * self.memory.odds(remembered)
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON, numbers of six digits: what is loaded again is exactly what is used."""
+        memory = {
+            f"{source}|{kind}|{outcome}": _short(self.memory.weights[k, s, o])
+            for s, source in enumerate(SOURCES) for k, kind in enumerate(KINDS) for o, outcome in enumerate(OUTCOMES)
+        }
+        return {
+            "version": VERSION,
+            "features": list(FEATURES),
+            "reliability": list(RELIABILITY),
+            "text": {name: _numbers(gate) for name, gate in sorted(self.text.items())},
+            "memory": _numbers(replace(self.memory, weights=np.zeros(0))) | {"weights": memory},
+            "thresholds": {k: _short(v) for k, v in sorted(self.thresholds.items())},
+            "relations": {name: _numbers(c) for name, c in sorted(self.relations.items())},
+        }
+
+    @classmethod
+    def parse(cls, data: Any, where: str = "gate.json") -> Gate:
+        """Of :meth:`dump`.  Raises ModelError where it is of another version or broken."""
+        try:
+            if data["version"] != VERSION or data["features"] != list(FEATURES) or data["reliability"] != list(RELIABILITY):
+                raise ModelError("the gate was fitted for another version", where=where,
+                                 next_step="python -m kie_ops.gate_training DOMAIN --data FOLDER")
+            weights = np.array([
+                [[data["memory"]["weights"][f"{s}|{k}|{o}"] for o in OUTCOMES] for s in SOURCES] for k in KINDS
+            ])
+            return cls(
+                text={name: TextGate(**_arrays(gate)) for name, gate in data["text"].items()},
+                memory=MemoryGate(**_arrays(data["memory"] | {"weights": weights})),
+                thresholds=dict(data["thresholds"]),
+                relations={name: Calibration(**c) for name, c in data["relations"].items()},
+            )
+        except (KeyError, TypeError, ValueError) as e:
+            raise ModelError(f"the gate is not one: {e!r}", where=where, next_step="restore or fit it again") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Gate:
+        """Raises ModelError where the file is missing or broken."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ModelError("the domain has no gate", where=str(path),
+                             next_step="python -m kie_ops.gate_training DOMAIN --data FOLDER") from None
+        except (ValueError, OSError) as e:
+            raise ModelError(f"cannot read the gate: {e}", where=str(path), next_step="restore it") from None
+        return cls.parse(data, str(path))
+
+    def save(self, path: Path) -> None:
+        """Writes gate.json, atomically."""
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.dump(), indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return np.asarray(1.0 / (1.0 + np.exp(-z)))
+
+
+def soft_bound(z: np.ndarray, bound: float) -> np.ndarray:
+    """`z` brought smoothly and monotonically into (-bound, bound)."""
+    return np.asarray(bound * np.tanh(z / bound))
+
+
+def entropy(h: np.ndarray) -> np.ndarray:
+    """Of a yes or no with log-odds `h`, in bits."""
+    p = sigmoid(np.clip(h, -30, 30))
+    return np.asarray(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)))
+
+
+def _layer(x: np.ndarray, hidden: np.ndarray, hidden_bias: np.ndarray, out: np.ndarray) -> np.ndarray:
+    units = np.tanh((x[:, :, None] * hidden).sum(axis=1) + hidden_bias)
+    return np.asarray((units * out).sum(axis=1))
+
+
+def _short(value: float) -> float:
+    return float(f"{float(value):.6g}")
+
+
+def _numbers(of: Any) -> dict[str, Any]:
+    """A dataclass of numbers and arrays as JSON."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return [plain(v) for v in value]
+        return {k: _short(v) for k, v in value.items()} if isinstance(value, Mapping) else _short(value)
+
+    return {name: plain(getattr(of, name)) for name in of.__dataclass_fields__}
+
+
+def _arrays(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: np.array(v, dtype=np.float64) if isinstance(v, list | np.ndarray) else v for k, v in data.items()}
