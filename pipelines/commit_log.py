@@ -72,6 +72,19 @@ class Log:
             raise LogError(f"unreadable floor: {e}", where=self._where(self._floor_path),
                            next_step="restore this file from a copy; the log cannot be read without it") from e
 
+    def begin(self) -> int:
+        """The chain's first position ever (0 where nothing was ever committed)."""
+        marks = self.marks()
+        return 0 if marks is None else marks.begin
+
+    def open_at(self, position: int) -> int:
+        """Settles, once and for everybody, where a new chain begins; returns where it does."""
+        if not self.starts() and self.marks() is None:
+            self.storage.create(self._floor_path, _marks_bytes(Marks(position, position, position)))
+        marks = self.marks()
+        assert marks is not None
+        return marks.begin
+
     def floor(self) -> int:
         """Files below are not part of the log (0 where nothing was ever committed)."""
         marks = self.marks()
@@ -155,7 +168,7 @@ class Log:
         self._check(transaction)
         start, path = transaction.start, self.path(transaction.start)
         if not self._begun:
-            self._begin(start)
+            self.open_at(start)
         if self.tail != start and self.end() != start:
             return self._lost()
         if not self.storage.create(path, encode(transaction)):
@@ -207,11 +220,6 @@ class Log:
 
     def _where(self, path: str) -> str:
         return f"{self.storage.root}/{path}"
-
-    def _begin(self, position: int) -> None:
-        if not self.starts():                       # raises where a floor is missing
-            self.storage.create(self._floor_path, _marks_bytes(Marks(position, position, position)))
-        self._begun = True
 
     def _lost(self) -> bool:
         self.tail = None

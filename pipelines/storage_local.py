@@ -85,7 +85,7 @@ class LocalStorage:
         with _explained(target):
             try:
                 return sorted(name for name in os.listdir(target) if folder or name != TEMPORARY)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def delete(self, path: str) -> None:
