@@ -1,0 +1,239 @@
+"""The memory in Redis or Valkey: exactly-once application per chain, atomic reads.  Layout: `memory_store.scripts`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from kie_ops.errors import ServiceError
+from kie_ops.memory import Cell, Increment, Recall
+from memory_store import scripts
+from memory_store.cells import VECTOR, check_namespace, readable_cell, summed
+from memory_store.connection import Connection
+from memory_store.health import Finding, findings, raise_errors
+from memory_store.key_filter import KeyFilter
+from memory_store.store import ERASURES, Applied, Stats
+
+_PAGE = 256  # entries of the version log a read gives at most
+_CELLS = 1_000  # cells a page when all are read
+_SAMPLE = 200  # cells whose size is asked for in stats
+_PATIENCE = 1_000  # reads in which new keys keep meeting the wanted ones
+_NAMES = 100_000  # field names kept decoded
+
+
+class _Read(NamedTuple):
+    epoch: str | None
+    length: int
+    entries: list[bytes]
+    view: dict[str, int]
+    cells: list[list[bytes]]
+
+
+class _Names(dict[bytes, str]):
+    """Field names decoded once: a memory has few, but for examples."""
+
+    def __missing__(self, raw: bytes) -> str:
+        if len(self) >= _NAMES:
+            self.clear()
+        name = self[raw] = raw.decode()
+        return name
+
+
+class RedisStore:
+    """MemoryStore in a Redis server.  Safe among threads and processes; open it after a fork, not before.
+
+    `patience_s`: how long a call is tried again while the server does not answer.  Opening it raises ServiceError
+    where it does not, ConfigError where it is set so that memories may be lost (`check` names every finding).
+    """
+
+    def __init__(self, url: str, namespace: str, *, patience_s: float = 15.0, verify: bool = True) -> None:
+        self.namespace = check_namespace(namespace)
+        self._connection = Connection(url, patience_s=patience_s)
+        self._client = self._connection.client
+        base = f"engram:{{{namespace}}}:"
+        self._base = [base + "applied", base + "meta", base + "keys"]
+        self._prefix = base + "c:"
+        self._scripts: dict[str, Any] = {}
+        self._filter = KeyFilter()
+        self._names = _Names()
+        self._lock = threading.RLock()
+        if verify:
+            raise_errors(self.check(), self._connection.where)
+
+    # -- reading
+
+    def recall(self, keys: Collection[str]) -> Recall:
+        wanted = set(keys)
+        with self._lock:
+            ask, asked_all = self._filter.may_contain(wanted), True
+            for _ in range(_PATIENCE):
+                read = self._read(ask, self._filter.known)
+                new = self._filter.follow(read.epoch, read.length, read.entries)
+                if new is None or self._filter.known < read.length:
+                    ask, asked_all = [], False  # another version log, or far behind: first the log alone
+                elif asked_all and new.isdisjoint(wanted):
+                    return Recall(dict(self._found(ask, read.cells)), read.view)
+                else:
+                    ask, asked_all = self._filter.may_contain(wanted), True
+        raise ServiceError("the memory gains keys faster than they can be read", where=self._connection.where)
+
+    def _found(self, keys: Iterable[str], cells: Iterable[list[bytes]]) -> Iterator[tuple[str, Cell]]:
+        for key, flat in zip(keys, cells, strict=True):
+            if flat:
+                yield key, readable_cell(self._cell(key, flat))
+
+    def _cell(self, key: str, flat: list[bytes]) -> Cell:
+        names, counts, vectors = self._names, {}, {}
+        for raw, value in zip(flat[::2], flat[1::2], strict=True):
+            name = names[raw]
+            if name.startswith(VECTOR):
+                vectors[name[len(VECTOR):]] = value
+            else:
+                counts[name] = int(value)
+        return Cell(key, counts, vectors)
+
+    def _read(self, keys: Iterable[str], known: int) -> _Read:
+        prefix = self._prefix
+        epoch, length, entries, applied, *cells = self._run(
+            scripts.READ, [prefix + key for key in keys], [known, _PAGE]
+        )
+        view = {chain.decode(): int(at) for chain, at in zip(applied[::2], applied[1::2], strict=True)}
+        return _Read(None if epoch is None else epoch.decode(), length, entries, view, cells)
+
+    def positions(self) -> dict[str, int]:
+        return self._read([], 0).view
+
+    def cells(self) -> Iterator[Cell]:
+        keys, view = self._keys()
+        for read_at, cell in self._pages(sorted(keys)):
+            if read_at != view:
+                raise ServiceError("the memory changed while it was read as a whole", where=self._connection.where,
+                                   next_step="stop the workers of this namespace, or try again when it is quiet")
+            yield cell
+
+    def by_age(self) -> Iterator[Cell]:
+        keys, _ = self._keys()
+        for _, cell in self._pages(keys):
+            yield cell
+
+    def _keys(self) -> tuple[list[str], dict[str, int]]:
+        """Keys in order of their last creation, and the view at the end of reading them."""
+        order: dict[str, None] = {}
+        known = 0
+        while True:
+            read = self._read([], known)
+            for entry in read.entries[1 if known else 0:]:
+                known += 1
+                for key in json.loads(entry)[1:]:
+                    order.pop(key, None)
+                    order[key] = None
+            if known >= read.length:
+                return list(order), read.view
+
+    def _pages(self, keys: Sequence[str]) -> Iterator[tuple[dict[str, int], Cell]]:
+        for at in range(0, len(keys), _CELLS):
+            page = keys[at:at + _CELLS]
+            read = self._read(page, 0)
+            for key, flat in zip(page, read.cells, strict=True):
+                if flat:
+                    yield read.view, self._cell(key, flat)
+
+    # -- writing
+
+    def apply(
+        self, chain: str, start: int, end: int, increments: Sequence[Increment], *, erasures: int
+    ) -> Applied:
+        return self._write(scripts.APPLY, [chain, start, end, erasures, ERASURES], increments)
+
+    def erase(self, position: int, end: int, chain: str, offset: int, inverse: Sequence[Increment]) -> Applied:
+        return self._write(scripts.ERASE, [ERASURES, position, end, chain, offset], inverse)
+
+    def _write(self, script: str, header: list[Any], increments: Sequence[Increment]) -> Applied:
+        sums = summed(increments)
+        cells = [_argument(cell) for cell in sums.values()]
+        keys = [self._prefix + key for key in sums]
+        head = [len(self._prefix.encode()), *header]
+        return Applied(self._run(script, keys, [*head, *cells], token=True).decode())
+
+    def clear(self) -> None:
+        with self._lock:
+            self._filter.reset(None)
+            self._run(scripts.CLEAR_BEGIN, [], [])
+            self._finish_clearing()
+
+    def _finish_clearing(self) -> None:
+        """Removes the cells by the version log, from its end; any number of clients may do so at once."""
+        while True:
+            entry = self._connection.call(lambda: self._client.lindex(self._base[2], -1))  # type: ignore[arg-type]
+            if entry is None:
+                break
+            keys = [self._prefix + key for key in json.loads(entry)[1:]]  # type: ignore[arg-type]
+            self._run(scripts.CLEAR_ENTRY, keys, [entry])
+        self._run(scripts.CLEAR_END, [], [])
+
+    # -- keeping
+
+    def check(self) -> list[Finding]:
+        """What doctor reports of this server."""
+        return self._connection.call(lambda: findings(self._client))
+
+    def stats(self) -> Stats:
+        read = self._read([], 0)
+        meta = self._connection.call(lambda: self._client.hmget(self._base[1], ["cells", "fields", "logged"]))
+        cells, fields, logged = (int(n or 0) for n in meta)  # type: ignore[union-attr]
+        sizes = self._connection.call(lambda: self._sizes(read.length))
+        mean = sum(sizes) / len(sizes) if sizes else 0.0
+        return Stats(cells, fields, int(mean * cells), logged, read.view)
+
+    def _sizes(self, entries: int) -> list[int]:
+        """Bytes of some cells, spread over the version log."""
+        pipe = self._client.pipeline(transaction=False)
+        for i in range(0, entries, max(1, entries // _SAMPLE)):
+            pipe.lindex(self._base[2], i)
+        drawn = [json.loads(entry)[1:] for entry in pipe.execute() if entry]
+        for keys in drawn:
+            for key in keys[::max(1, len(keys) * len(drawn) // _SAMPLE)]:
+                pipe.memory_usage(self._prefix + key)
+        return [size for size in pipe.execute() if size]
+
+    def close(self) -> None:
+        self._client.close()
+
+    # -- scripts
+
+    def _run(self, script: str, keys: list[str], arguments: list[Any], *, token: bool = False) -> Any:
+        """One script.  Each attempt has a token of its own (see KeyFilter.follow)."""
+        call = self._scripts.get(script)
+        if call is None:
+            call = self._scripts[script] = self._client.register_script(script)
+
+        def attempt() -> Any:
+            head = [secrets.token_hex(8)] if token else []
+            return call(keys=[*self._base, *keys], args=[*head, *arguments])
+
+        try:
+            return self._connection.call(attempt)
+        except Exception as e:
+            if not (isinstance(e.__cause__, ResponseError) and str(e.__cause__).startswith(scripts.CLEARING)):
+                raise
+        self._finish_clearing()  # begun by a client that did not finish
+        return self._connection.call(attempt)
+
+
+def _argument(cell: list[Increment]) -> str:
+    """One cell's increments as the scripts read them: JSON [[field, ...], [integer or list of integers, ...]]."""
+    names: list[str] = []
+    values: list[int | tuple[int, ...]] = []
+    for i in cell:
+        if i.count:
+            names.append(i.field)
+            values.append(i.count)
+        if i.vector is not None:
+            names.append(VECTOR + i.field)
+            values.append(i.vector)
+    return json.dumps([names, values], ensure_ascii=False, separators=(",", ":"))
