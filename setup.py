@@ -45,6 +45,7 @@ setup(
         "pydantic>=2.7,<3",
         "pyyaml>=6.0",
         "redis>=6.0,<9",
+        "regex>=2024.5",
         "rich>=13",
         "safetensors>=0.4.5",
         "structlog>=24.1",

@@ -26,6 +26,7 @@ BAD: dict[str, bytes | None] = {
     "not_utf8": b'{"doc_id": "a", "text": "caf\xe9 au lait"}',
     "utf16": '{"text": "rash"}'.encode("utf-16"),
     "empty_text": b'{"doc_id": "a", "text": ""}',
+    "blank": good(" \n\t ")[0],
     "missing_text": b'{"doc_id": "a", "title": "no text here"}',
     "null_text": b'{"doc_id": "a", "text": null}',
     "number_text": b'{"doc_id": "a", "text": 17}',
@@ -49,7 +50,6 @@ GOOD: dict[str, tuple[bytes, str]] = {
                           "\u0627\u0644\u0644\u064a\u062b\u064a\u0648\u0645."),
     "emoji": good("\U0001f48a Lithium \U0001f469\u200d\u2695\ufe0f caused "
                   "\U0001f3f3\ufe0f\u200d\U0001f308 tremor \U0001f1e9\U0001f1ea."),
-    "blank": good(" \n\t "),
     "one_character": good("x"),
     "one_long_word": good("lithium" * 20_000),
     "combining": good("e\u0301" * 500 + " lithium"),
