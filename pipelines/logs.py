@@ -17,7 +17,10 @@ import structlog
 WITHHELD = frozenset({"text", "raw", "value", "title", "surface", "trigger", "document", "record", "key", "keys"})
 """Names of fields whose values may be document text.  Their values never reach a log."""
 
-QUIET = ("kafka", "apache_beam", "urllib3", "botocore", "asyncio", "filelock", "transformers", "matplotlib")
+SILENT = ("kafka",)
+"""Says every attempt of every connection.  What fails for good is an error of ours; --debug shows the rest."""
+
+QUIET = ("apache_beam", "urllib3", "botocore", "asyncio", "filelock", "transformers", "matplotlib")
 """Libraries held at WARNING even when debugging: some log the records that they move."""
 
 
@@ -54,8 +57,8 @@ def configure(*, json: bool | None = None, debug: bool = False, stream: TextIO |
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in (*QUIET, *SILENT):
+        logging.getLogger(name).setLevel(logging.WARNING if debug or name in QUIET else logging.CRITICAL)
 
 
 def get(name: str = "engram") -> Any:

@@ -19,12 +19,12 @@ from kie_ops import schemas
 from kie_ops.errors import InputError
 from kie_ops.memory import SOURCES, Cell, split_field
 from kie_ops.records import Place
+from pipelines.storage import Storage, local_root
 
 if TYPE_CHECKING:
     import duckdb
 
     from pipelines.commit_log import Transaction
-    from pipelines.storage import Storage
 
 Row = dict[str, Any]
 
@@ -96,8 +96,8 @@ class Tables:
     store are read into memory, so ask for one table at a time there.
     """
 
-    def __init__(self, storage: Storage, root: str) -> None:
-        self.storage, self._root = storage, root
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
 
     @cached_property
     def db(self) -> duckdb.DuckDBPyConnection:
@@ -110,7 +110,8 @@ class Tables:
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Rows of a SQL query as dictionaries."""
-        return self.db.execute(query, list(parameters)).to_arrow_table().to_pylist()
+        table: pa.Table = self.db.execute(query, list(parameters)).to_arrow_table()
+        return table.to_pylist()
 
     def files(self, table: str) -> list[str]:
         """Paths of the table's Parquet files below the root, sorted."""
@@ -129,10 +130,10 @@ class Tables:
         files = self.files(name)
         if not files:
             db.register(name, schema.empty_table())
-        elif "://" in self._root:
+        elif (root := local_root(self.storage)) is None:
             db.register(name, pa.concat_tables(self._fetched(files, schema)))
         else:
-            paths = ", ".join("'" + f"{self._root}/{f}".replace("'", "''") + "'" for f in files)
+            paths = ", ".join("'" + str(root / f).replace("'", "''") + "'" for f in files)
             db.execute(
                 f"create view {name} as select * from "
                 f"read_parquet([{paths}], hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"

@@ -19,18 +19,15 @@ if TYPE_CHECKING:
     from pipelines.storage import Storage
 
 
-def is_url(root: str) -> bool:
-    return "://" in root
-
-
 def memory_folder(config: Config) -> Path:
     """Where the embedded memory keeps its data: `memory.data`, next to the tables' root unless absolute."""
     data = Path(config.memory.data)
     if data.is_absolute():
         return data
-    if is_url(config.tables.root):
-        return Path.cwd() / data
-    return Path(config.tables.root).expanduser().resolve().parent / data
+    from pipelines.storage import local_root
+
+    root = local_root(open_tables(config))
+    return (Path.cwd() if root is None else root.absolute().parent) / data
 
 
 def open_tables(config: Config) -> Storage:
@@ -40,10 +37,11 @@ def open_tables(config: Config) -> Storage:
     return storage.open_storage(config.tables.root, config.tables.options)
 
 
-def open_store(config: Config) -> MemoryStore:
+def open_store(config: Config, *, patience_s: float = 15.0, verify: bool = True) -> MemoryStore:
     """The memory at `memory.url`.
 
-    Raises ServiceError where it does not answer, ConfigError where the URL is of no known kind.
+    patience_s: how long a server that does not answer is asked again.  verify: refuse one that is set so that
+    memories may be lost.  Raises ServiceError where it does not answer, ConfigError where the URL is of no known kind.
     """
     url = config.memory.url
     if url == "local":
@@ -59,7 +57,7 @@ def open_store(config: Config) -> MemoryStore:
             f"no memory of this kind: {url}", where="memory.url",
             next_step="redis://host:port/db, unix:///path/to.sock, embedded, or local",
         )
-    return RedisStore.connect(url, config.namespace, max_cells=config.memory.max_cells)
+    return RedisStore(url, config.namespace, patience_s=patience_s, verify=verify)
 
 
 def _embedded(data: Path) -> str:

@@ -58,7 +58,10 @@ def parse_overrides(overrides: Sequence[str] | None) -> dict[str, Any]:
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    out = Console(stderr=stderr, highlight=False)
+    if not out.is_terminal:
+        out.width = 200  # nobody wraps a pipe's lines by hand
+    return out
 
 
 def emit(data: Any) -> None:
