@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-RARE = -4.0
+RARE = -6.5
 """Bias that labels start from: nearly all spans and pairs are nothing."""
 DISTANCES, SENTENCES, COUNTS, CLOSEST = 21, 5, 8, 24
 
