@@ -19,7 +19,7 @@ import yaml
 
 from kie_ops.errors import EngramError, ServiceError
 from pipelines import session
-from pipelines.config import Config
+from pipelines.config import Config, Source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,20 +139,13 @@ def settings(config: Config) -> Iterator[Finding]:
 
 
 def _consumer_options(options: Mapping[str, Any]) -> Iterator[Finding]:
-    refused = {
-        "enable_auto_commit": ("the log is the position: offsets are reported, never committed by a timer", False),
-        "auto_offset_reset": ("a lost position must stop the run, not be skipped", "none"),
-        "isolation_level": ("records of aborted transactions would be read", "read_committed"),
-    }
-    for name, (why, safe) in refused.items():
-        if name in options and options[name] != safe:
-            yield Finding("settings", "fail", f"{name} = {options[name]}: {why}", f"source.options.{name}",
-                          "remove this line")
-    for name in ("group_id", "bootstrap_servers"):
-        if name in options:
-            proper = {"group_id": "source.group", "bootstrap_servers": "source.bootstrap"}[name]
-            yield Finding("settings", "fail", f"{name} has a setting of its own", f"source.options.{name}",
-                          f"write it as {proper}")
+    from pipelines import kafka_feed
+
+    for name in options:
+        try:
+            kafka_feed.check_options(Source.model_validate({"options": {name: options[name]}}))
+        except EngramError as e:
+            yield Finding("settings", "fail", e.what, f"source.options.{name}", e.next_step)
     fetch = options.get("max_partition_fetch_bytes")
     if isinstance(fetch, int) and fetch < 65_536:
         yield Finding("settings", "warn", f"fetches of {fetch} bytes are slow",
@@ -235,30 +228,26 @@ def kafka(config: Config) -> Iterator[Finding]:
 
 def _topic(config: Config) -> tuple[int, dict[str, str]] | None:
     """(partitions, settings) of the topic; None where there is none.  Settings are empty where they may not be read."""
-    from kafka import KafkaAdminClient
     from kafka.admin import ConfigResource, ConfigResourceType
     from kafka.errors import KafkaError
 
-    options = {k: v for k, v in config.source.options.items() if k in KafkaAdminClient.DEFAULT_CONFIG}
-    options |= {"bootstrap_servers": config.source.bootstrap, "bootstrap_timeout_ms": ANSWER_MS,
-                "request_timeout_ms": ANSWER_MS}
+    from pipelines import kafka_feed
+
     name = config.source.topic
+    options = {**config.source.options, "bootstrap_timeout_ms": ANSWER_MS}
+    admin = kafka_feed.admin(config.source.model_copy(update={"options": options}))
     try:
-        admin = KafkaAdminClient(**options)
-        try:
-            found = [t for t in admin.describe_topics([name]) if t["error_code"] == 0]
-            if not found:
-                return None
-            with suppress(KafkaError):  # not every user may read settings
-                answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
-                settings = {key: str(entry["value"]) for key, entry in answer["topic"][name].items()}
-                return len(found[0]["partitions"]), settings
-            return len(found[0]["partitions"]), {}
-        finally:
-            admin.close()
-    except (KafkaError, OSError, ValueError) as e:
-        raise ServiceError(f"no broker answers: {e}", where=config.source.bootstrap,
-                           next_step="start Kafka, or check source.bootstrap and source.options") from None
+        found = [t for t in admin.describe_topics([name]) if t["error_code"] == 0]
+        settings = {}
+        with suppress(KafkaError):  # not every user may read settings
+            answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
+            settings = {key: str(entry["value"]) for key, entry in answer["topic"][name].items()}
+        return (len(found[0]["partitions"]), settings) if found else None
+    except KafkaError as e:
+        raise ServiceError(f"Kafka does not answer: {e}", where=config.source.bootstrap,
+                           next_step="check that the broker runs and source.bootstrap reaches it") from None
+    finally:
+        admin.close()
 
 
 def _retention(config: Config, have: Mapping[str, str]) -> Iterator[Finding]:

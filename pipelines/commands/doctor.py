@@ -16,11 +16,9 @@ def command(config: ConfigArgument, overrides: SetOption = None, as_json: JsonOp
     """
     from pipelines import doctor
 
-    findings = doctor.check(load_config(config, overrides), config)
+    coming = doctor.check(load_config(config, overrides), config)
+    findings = list(coming) if as_json else doctor.show(coming, console())
     if as_json:
-        findings = list(findings)
         emit({"ok": not any(f.level == "fail" for f in findings), "findings": findings})
-    else:
-        findings = doctor.show(findings, console())
     if any(f.level == "fail" for f in findings):
         raise typer.Exit(1)

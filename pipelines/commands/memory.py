@@ -1,17 +1,149 @@
-"""``engram memory``."""
+"""``engram memory``: looks into memory.  What changes it stands in `memory_write`."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from pipelines.commands import memory_write
+from pipelines.commands.options import ConfigOption, JsonOption, SetOption, console, emit, load_config, shown, table
+
+if TYPE_CHECKING:
+    from pipelines.queries import Knowledge, Origin, Why
+
+PATIENCE_S = 5.0
 app = typer.Typer(no_args_is_help=True, help="Looks into memory, teaches it, and takes things out again.")
+memory_write.register(app)
 
 
-@app.callback()
-def _memory() -> None:
-    pass
+@app.command("stats", epilog="Example:  engram memory stats --config medical.yaml")
+def stats(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Shows how much is remembered, and how far each stream of the log is in it."""
+    from pipelines import session
+
+    settings = load_config(config, overrides)
+    store = session.open_store(settings, patience_s=PATIENCE_S)
+    found = store.stats()
+    if as_json:
+        emit({"namespace": store.namespace, **_fields(found)})
+        return
+    size = "" if found.bytes is None else f", about {found.bytes / 2**20:,.1f} MB"
+    out = console()
+    out.print(f"{store.namespace}: {found.cells:,} cells with {found.fields:,} counts{size}", markup=False)
+    out.print(table("applied", ("stream", "up to"), sorted(found.positions.items())))
 
 
-@app.command("stats")
-def stats() -> None:
-    pass
+@app.command("show", epilog="Example:  engram memory show 'acute renal failure' --config medical.yaml")
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A name as it stands in text, or a key.")],
+    limit: Annotated[int, typer.Option(min=0, help="Documents and corrections to name.")] = 10,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows what memory knows of a name: counts by source, sources that contradict each other, and who wrote them.
+
+    Exit code 1 where memory knows nothing of it.
+    """
+    from pipelines import queries, session
+
+    settings = load_config(config, overrides)
+    store = session.open_store(settings, patience_s=PATIENCE_S)
+    wanted = _keys(key)
+    cells = store.recall(wanted).cells
+    found = [queries.knowledge(cells[k]) for k in wanted if k in cells]
+    origins = queries.origins(queries.Tables(session.open_tables(settings)), [k.key for k in found]) if found else []
+    if as_json:
+        emit({"asked": key, "keys": wanted, "cells": found, "origins": origins[:limit],
+              "origins_left_out": max(0, len(origins) - limit)})
+    else:
+        _print_knowledge(key, found, origins, limit)
+    if not found:
+        raise typer.Exit(1)
+
+
+@app.command("why", epilog="Example:  engram memory why 0f3a91c2d4e5b6a78899 --config medical.yaml")
+def why(
+    mention_id: Annotated[str, typer.Argument(metavar="MENTION_ID", help="Of the table entities.")],
+    limit: Annotated[int, typer.Option(min=0, help="Documents and corrections to name for each evidence.")] = 10,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows why a mention is there: its score, the weights of text and memory, and who wrote the memories used."""
+    from pipelines import queries, session
+
+    settings = load_config(config, overrides)
+    found = queries.why(queries.Tables(session.open_tables(settings)), mention_id, limit=limit)
+    if as_json:
+        emit(found)
+    else:
+        _print_why(found)
+
+
+def _keys(given: str) -> list[str]:
+    """The key as given, the key of the name as it would stand in text, and their back-off keys, each once."""
+    from kie_ops import surface
+
+    exact = [given, *([k] if (k := surface.key_of_text(given)) else [])]
+    return list(dict.fromkeys([*exact, *(other for k in exact for other in surface.back_off(k))]))
+
+
+def _fields(stats: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return {f.name: getattr(stats, f.name) for f in dataclasses.fields(stats)}
+
+
+def _print_knowledge(asked: str, found: list[Knowledge], origins: list[Origin], limit: int) -> None:
+    out = console()
+    if not found:
+        console(stderr=True).print(f"memory knows nothing of {shown(asked)}", markup=False)
+        return
+    for cell in found:
+        against = {(v.source, v.scheme): ", ".join(v.against) for v in cell.verdicts if v.against}
+        out.print(table(
+            readable(cell.key), ("source", "scheme", "outcome", "label", "count", "contradicted by"),
+            ((c.source, c.scheme, c.outcome, c.label, c.count, against.get((c.source, c.scheme), ""))
+             for c in cell.counts),
+        ))
+    _print_origins(origins[:limit], max(0, len(origins) - limit))
+
+
+def _print_origins(origins: list[Origin] | tuple[Origin, ...], left_out: int) -> None:
+    if origins:
+        console().print(table(
+            "written by", ("document or correction", "key", "source", "outcome", "label", "count"),
+            ((o.origin, readable(o.key), o.source, o.outcome, o.label, o.count) for o in origins),
+        ))
+    if left_out:
+        console().print(f"and {left_out:,} more (--limit)")
+
+
+def _print_why(found: Why) -> None:
+    out, m = console(), found.mention
+    place = f"{m['stream']}/{m['partition']}/{m['offset']}"
+    out.print(f"{shown(m['text'])}  is  {m['label']}  (characters {m['start']}-{m['end']} of {shown(m['doc_id'])}, "
+              f"{place})", markup=False)
+    out.print(table(
+        "decision", ("score", "text alone", "w_s memory", "w_h text", "concept"),
+        [(m["score"], m["text_score"], m["soft_weight"], found.hard_weight, m["concept"])],
+    ))
+    evidence = m["evidence"] or []
+    if not evidence:
+        out.print("no memory took part: the text alone decided")
+        return
+    out.print(table(
+        "memories used", ("key", "source", "outcome", "label", "count", "example"),
+        ((readable(e["key"]), e["source"], e["outcome"], e["label"], e["count"], e["example_doc"]) for e in evidence),
+    ))
+    _print_origins(found.origins, found.origins_left_out)
+
+
+def readable(key: str) -> str:
+    """A key with its separators as signs people can type: ``pair: a → b``, ``folded: name``."""
+    from kie_ops.memory import PAIR_SEPARATOR
+
+    parts = key.split(PAIR_SEPARATOR)
+    return key if len(parts) == 1 else f"{parts[0]}: {' → '.join(parts[1:])}"

@@ -3,18 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.commands.options import console
+from pipelines.commands.options import JsonOption, console, emit, table
 
-EXAMPLE = "Example:  engram train mydomain --data labelled/ --epochs 8"
+if TYPE_CHECKING:
+    from kie_ops.domain import Domain
+
+EXAMPLE = "Example:  engram train mydomain --data labelled/ --epochs 8 --out runs/mydomain"
 
 
 def command(
-    domain: Annotated[str, typer.Argument(metavar="DOMAIN", show_default=False)],
-    data: Annotated[list[Path], typer.Option("--data", help="JSON Lines with labels.", show_default=False)],
+    domain: Annotated[str, typer.Argument(
+        metavar="DOMAIN", help="Shipped domain, the folder of one, or a new name.", show_default=False)],
+    data: Annotated[Path, typer.Option(
+        help="Folder with train.jsonl (and dev.jsonl), or with such a folder a scheme.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/DOMAIN.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    method: Annotated[Literal["full"], typer.Option(help="full: all weights are trained.")] = "full",
+    resume: Annotated[bool, typer.Option("--resume/--anew", help="Go on from the run folder's checkpoint.")] = True,
+    seed: Annotated[int, typer.Option()] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Torch threads; default: all cores.")] = None,
+    wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Also logs to Weights & Biases.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Trains."""
-    console().print(domain)
+    """Trains on JSON Lines with labels.  Ctrl-C saves; the same command goes on where it stopped.
+
+    A new name becomes a domain of its own with the labels found in the data.  The run folder holds the loss curve,
+    TensorBoard events, a checkpoint, and after each epoch the domain as `engram extract --domain FOLDER` takes it.
+    """
+    from kie_ops import training
+
+    settings = training.Settings(epochs=epochs, seed=seed)
+    folder = out or Path("runs") / Path(domain).name
+    outcome = training.train(
+        _domain(domain, data), data, folder, settings=settings, resume=resume, threads=threads, quiet=as_json,
+        wandb=wandb,
+    )
+    if as_json:
+        emit({**_plain(outcome), "folder": str(folder)})
+    else:
+        say = console()
+        say.print(table("dev, strict F1", ("scheme", "F1"), sorted(outcome.scores.items())))
+        say.print(f"{outcome.step} of {outcome.steps} steps; the domain is in {folder}; "
+                  f"see the curves with: tensorboard --logdir {folder}", markup=False)
+    if not outcome.finished:
+        console(stderr=True).print("interrupted: the same command goes on from here")
+        raise typer.Exit(130)
+
+
+def _domain(name: str, data: Path) -> Domain:
+    """The domain of that name or folder; else a new one with the labels of the data."""
+    from kie_ops import dataset
+    from kie_ops.domain import Domain, shipped
+
+    if name in shipped() or (Path(name) / "domain.json").is_file():
+        return Domain.load(name)
+    return dataset.derive(Path(name).name, dataset.load(data / "train.jsonl" if data.is_dir() else data, name))
+
+
+def _plain(outcome: object) -> dict:
+    import dataclasses
+
+    return {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}  # type: ignore[arg-type]
