@@ -19,28 +19,18 @@ from dataclasses import dataclass, field
 
 from kie_ops.extractor import Extractor
 from kie_ops.memory import Contribution, Increment, Recall, total
-from kie_ops.overlay import Overlay
-from kie_ops.records import DeadLetter, Document, Reading
+from kie_ops.records import DeadLetter, Reading
 from kie_ops.text_reading import TextReading
-from memory_store.store import Applied, MemoryStore
-from pipelines import recovery, rows
+from memory_store.store import ERASURES, Applied, MemoryStore
+from pipelines import decoding, recovery, rows
 from pipelines.commit_log import Log, Transaction
 from pipelines.config import Config
 from pipelines.faults import at
 from pipelines.metrics import METRICS
+from pipelines.parsed import Parsed
 from pipelines.publisher import Publisher
-from pipelines.shard import Batch, Shard
+from pipelines.shard import Shard
 from pipelines.storage import Storage
-from pipelines.tombstones import CHAIN as ERASURES
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A batch whose records were read: documents and dead letters, together all of them."""
-
-    batch: Batch
-    documents: tuple[Document, ...]
-    dead_letters: tuple[DeadLetter, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +116,13 @@ class Worker:
 
     def _recall(self, log: Log, cut: _Cut) -> Recall:
         """One atomic read of memory, which contains exactly the partition's log up to the cut."""
-        keys = frozenset().union(*(self.extractor.keys(reading) for reading in cut.readings))
+        keys = decoding.wanted(self.extractor, cut.readings)
         recall = self.store.recall(keys)
         if recall.view.get(log.chain, 0) != cut.start or self._went_back(recall.view):
             self.catch_up()
             recall = self.store.recall(keys)
         self.seen = dict(recall.view)
         return recall
-
-    def _decode(self, cut: _Cut, recall: Recall) -> list[Reading]:
-        """In order; each document also sees the contributions of those before it in the cut."""
-        overlay = Overlay(recall.cells)
-        decoded = []
-        for reading, contribution in zip(cut.readings, cut.contributions, strict=True):
-            decoded.append(self.extractor.decode(reading, overlay))
-            overlay.add(contribution)
-        return decoded
 
     # -- steps 4 and 5 ----------------------------------------------------------------------------------------------
 
@@ -152,7 +133,7 @@ class Worker:
         if recall.view.get(log.chain, 0) != cut.start:
             return False
         with _stage("decode"):
-            decoded = self._decode(cut, recall)
+            decoded = decoding.decode(self.extractor, cut.readings, cut.contributions, recall.cells)
             tables = rows.to_tables(
                 decoded, cut.dead_letters, cut.contributions, self.config.domain_name, self.extractor.version
             )
