@@ -1,8 +1,7 @@
 """From scored spans to mentions: the best set without overlaps, by weighted interval scheduling.
 
 A span's weight is its probability minus the threshold: the set with the largest sum is the one with the largest
-expected gain.  Ties go to the longer, then the earlier span, then
-the label that comes first.
+expected gain.  Ties go to the longer, then the earlier span, then the label that comes first.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def facts(cell: Cell, scheme: str) -> Facts:
             counts = getattr(out, outcome)
             counts[source] = counts.get(source, 0) + count
         elif outcome == "concept" and len(rest) > 1:
-            out.concepts.setdefault((rest[0], rest[1]), {})[source] = count
+            out.concepts.setdefault((rest[0], rest[1].replace("¦", "|")), {})[source] = count
         elif outcome == "example":
             out.examples[source] = min(rest[0], out.examples.get(source, rest[0]))
     for name, packed in cell.vectors.items():

@@ -19,6 +19,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from kie_ops.words import split
+
 MAX_TOKENS = 12
 MAX_CHARACTERS = 200
 SEPARATOR = "\x1f"
@@ -176,8 +178,8 @@ def written(key: str) -> tuple[str, ...]:
 
 
 def key_of_text(text: str) -> str | None:
-    """The key of a term outside a document, as in a vocabulary: words are runs of letters and digits, or single signs."""
-    return key_of([token(word) for word in re.findall(r"\w+|[^\w\s]", text)])
+    """The key of a term outside a document, as in a vocabulary or a correction; None where such a surface has none."""
+    return key_of([token(text[start:end]) for start, end in split(text).offsets.tolist()])
 
 
 def is_acronym(key: str) -> bool:

@@ -1,0 +1,59 @@
+"""What is decided about the spans of one document in one scheme, with memory on or off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kie_ops.candidates import Candidates, Names, candidates
+from kie_ops.decoding import decode
+from kie_ops.domain import Domain
+from kie_ops.evidence import Knowledge, remember
+from kie_ops.gate import Gate, sigmoid
+from kie_ops.memory import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A chosen span: words first..last (inclusive).  Scores are probabilities; `soft_weight` is w_s."""
+
+    scheme: str
+    label: str
+    first: int
+    last: int
+    score: float
+    text_score: float
+    soft_weight: float
+
+
+@dataclass(frozen=True)
+class Decided:
+    """All candidates of one scheme with their probabilities, float64 [n] each, and the chosen ones."""
+
+    candidates: Candidates
+    score: np.ndarray
+    text_score: np.ndarray
+    soft_weight: np.ndarray
+    chosen: tuple[Decision, ...]
+    knowledge: Knowledge | None
+
+
+def decide(
+    names: Names, domain: Domain, gate: Gate, scheme: str, cells: Mapping[str, Cell] | None = None
+) -> Decided:
+    """Decides in one scheme; `cells` None or empty: by the text alone."""
+    knowledge = Knowledge(cells, scheme) if cells else None
+    found = candidates(names, scheme, knowledge.labels() if knowledge else None)
+    remembered = remember(names, found, knowledge) if knowledge else None
+    h, weight, z = gate.decide(found, remembered)
+    score, text_score = sigmoid(z), sigmoid(h)
+    picked = decode(found.first, found.last, found.label, score, gate.thresholds[scheme],
+                    nested=domain.schemes[scheme].nested)
+    chosen = tuple(
+        Decision(scheme, found.labels[int(found.label[i])], int(found.first[i]), int(found.last[i]),
+                 float(score[i]), float(text_score[i]), float(weight[i]))
+        for i in picked
+    )
+    return Decided(found, score, text_score, weight, chosen, knowledge)

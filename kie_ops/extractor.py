@@ -1,0 +1,231 @@
+"""The extractor: a domain's model, gate and memory behind one call.
+
+>>> Extractor.load("medical").extract("Naproxen caused a rash.")
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kie_ops import contributions, relations
+from kie_ops.candidates import Names
+from kie_ops.contributions import Marked
+from kie_ops.decisions import Decided, Decision, decide
+from kie_ops.domain import Domain
+from kie_ops.errors import InputError
+from kie_ops.events import events
+from kie_ops.evidence import rows
+from kie_ops.frozen_memory import FrozenMemory
+from kie_ops.gate import Calibration, Gate
+from kie_ops.linking import concept
+from kie_ops.memory import Cell, Contribution, Memory
+from kie_ops.model import TextModel
+from kie_ops.records import Document, Event, Mention, Reading, Relation, span_id
+from kie_ops.relations import Item, Related
+from kie_ops.text_reading import TextReading
+
+GATE, MEMORY = "gate.json", "memory.jsonl.zst"
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch(TextReading):
+    """A reading that keeps what was worked out from it without memory, so that it is worked out once."""
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(self)
+
+    @cached_property
+    def alone(self) -> dict[str, Decided]:
+        """Decisions with memory off, by scheme."""
+        return {}
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        return frozenset(self.names.keys())
+
+
+class Extractor:
+    """Reads documents of one domain.  `version` is a fingerprint of model, gate and domain.
+
+    Not safe among threads; one per process.
+    """
+
+    def __init__(
+        self, model: TextModel, gate: Gate, *, memory: Memory | None = None, token_budget: int = 4_096
+    ) -> None:
+        self.model, self.gate, self.definition = model, gate, model.domain
+        self.domain = model.domain.name
+        self.memory: Memory = memory if memory is not None else FrozenMemory({})
+        self.token_budget = token_budget
+        parts = (model.version, repr(gate.dump()), repr(sorted(model.domain.dump()["output"].items())))
+        self.version = hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
+
+    @classmethod
+    def load(
+        cls, domain: str | Path | Domain, *, memory: Memory | None = None, threads: int | None = None,
+        token_budget: int = 4_096,
+    ) -> Extractor:
+        """A shipped domain by name, or the folder of a trained one; `memory` defaults to the one it ships.
+
+        Raises ModelError where the domain is unknown (naming those there are), or its files are missing or broken.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        definition = domain if isinstance(domain, Domain) else Domain.load(domain)
+        model = TextModel.load(definition)
+        folder = Path(definition.folder or ".")
+        gate = Gate.load(folder / GATE)
+        if memory is None:
+            memory = FrozenMemory.load(folder / MEMORY)
+        return cls(model, gate, memory=memory, token_budget=token_budget)
+
+    def encode(self, documents: Sequence[Document]) -> list[TextReading]:
+        """What the text alone says of each document.  Costly; needs no memory."""
+        return [_sketch(reading) for reading in self.model.read(documents, self.token_budget)]
+
+    def keys(self, reading: TextReading) -> frozenset[str]:
+        """The keys memory is to be asked for."""
+        sketch = _sketch(reading)
+        return sketch.keys | {key for key, _, _ in self._pairs(sketch)}
+
+    def contribution(self, reading: TextReading) -> Contribution:
+        """What the document adds to memory: of its text and the model alone."""
+        sketch = _sketch(reading)
+        document = reading.document
+        origin = str(document.place) if document.place is not None else f"doc:{document.doc_id}"
+        marked = [Marked(d.scheme, d.label, d.first, d.last) for d in self._emitted(sketch, self._alone(sketch))]
+        return contributions.of_document(origin, sketch.names, marked, self._pairs(sketch))
+
+    def decode(self, reading: TextReading, cells: Mapping[str, Cell]) -> Reading:
+        """What was read, with memory; of `cells` only those count that the document itself asks for."""
+        sketch = _sketch(reading)
+        wanted = self.keys(sketch)
+        known = {key: cells[key] for key in sorted(k for k in cells if k in wanted)}
+        decided = {s: decide(sketch.names, self.definition, self.gate, s, known) for s in self._schemes()}
+        mentions, index = self._mentions(sketch, decided)
+        found = self._relations(sketch, decided, mentions, index, known)
+        return Reading(
+            reading.document, tuple(mentions), tuple(found), tuple(self._events(sketch, decided, mentions)),
+            reading.characters_read, reading.windows,
+        )
+
+    def extract(self, text: str, **fields: Any) -> Reading:
+        """Reads one text with the extractor's own memory.  `fields` are those of Document.
+
+        Raises InputError where the text is no text, or empty.
+        """
+        if not isinstance(text, str):
+            raise InputError(f"a text is a str, not {type(text).__name__}", next_step="decode bytes first")
+        if not text.strip():
+            raise InputError("the text is empty", next_step="give a text with at least one word")
+        (reading,) = self.encode([Document(text=text, **{"doc_id": "text", **fields})])
+        return self.decode(reading, self.memory.recall(self.keys(reading)).cells)
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _schemes(self) -> list[str]:
+        """Schemes that anything is emitted from."""
+        output = self.definition.output
+        return [s for s in self.definition.schemes if s in output.entities or s in output.events]
+
+    def _alone(self, sketch: Sketch) -> dict[str, Decided]:
+        if not sketch.alone:
+            sketch.alone.update({s: decide(sketch.names, self.definition, self.gate, s) for s in self._schemes()})
+        return sketch.alone
+
+    def _emitted(self, sketch: Sketch, decided: Mapping[str, Decided]) -> list[Decision]:
+        """Chosen spans that become mentions, in order of place, then scheme."""
+        output = self.definition.output.entities
+        found = [d for s in self._schemes() if s in output for d in decided[s].chosen if d.label in output[s]]
+        return sorted(found, key=lambda d: (d.first, d.last))
+
+    def _mentions(
+        self, sketch: Sketch, decided: Mapping[str, Decided]
+    ) -> tuple[list[Mention], dict[Decision, Mention]]:
+        """Mentions in order of place; where two schemes say the same of a span, the likelier one is kept."""
+        document, by_id, index = sketch.document, {}, {}
+        for d in self._emitted(sketch, decided):
+            start, end = sketch.span(d.first, d.last)
+            label = self.definition.output.entities[d.scheme][d.label]
+            name = span_id(document.place, document.doc_id, "entity", start, end, label)
+            if name in by_id and by_id[name].score >= d.score:
+                index[d] = by_id[name]
+                continue
+            knowledge = decided[d.scheme].knowledge
+            used = knowledge is not None and d.soft_weight > 0
+            by_id[name] = index[d] = Mention(
+                name, start, end, document.text[start:end], label, d.score, d.text_score, d.soft_weight,
+                concept(sketch.names, d.first, d.last, d.label, knowledge),
+                rows(sketch.names, d.first, d.last, d.scheme, knowledge) if knowledge is not None and used else (),
+            )
+        mentions = sorted(by_id.values(), key=lambda m: (m.start, m.end, m.label))
+        return mentions, {d: by_id[m.mention_id] for d, m in index.items()}
+
+    def _related(
+        self, sketch: Sketch, scheme: str, decided: Decided, *, recalled: bool
+    ) -> tuple[list[Decision], list[Item], list[Related]]:
+        """Relations of one scheme between its own chosen spans."""
+        rules = self.definition.relations[scheme]
+        ends = {label for pair in rules.pairs for label in pair}
+        chosen = [d for d in decided.chosen if not ends or d.label in ends]
+        knowledge = decided.knowledge if recalled else None
+        items = [
+            Item(d.label, d.first, d.last,
+                 concept(sketch.names, d.first, d.last, d.label, knowledge) or sketch.names.key(d.first, d.last))
+            for d in chosen
+        ]
+        cut = self.gate.relations.get(scheme, Calibration())
+        return chosen, items, relations.relate(self.model.relate, sketch, scheme, rules, items, cut)
+
+    def _pairs(self, sketch: Sketch) -> list[tuple[str, str, str]]:
+        """(key, scheme, label) of the related pairs that the text alone shows."""
+        if "pairs" not in sketch.__dict__:
+            found = []
+            for scheme, decided in self._alone(sketch).items():
+                if scheme in self.definition.output.relations:
+                    _, items, related = self._related(sketch, scheme, decided, recalled=False)
+                    found += [(key, scheme, r.label) for r in related
+                              for key in relations.pair_keys(sketch.names, items[r.head], items[r.tail])]
+            sketch.__dict__["pairs"] = list(dict.fromkeys(found))
+        return list(sketch.__dict__["pairs"])
+
+    def _relations(
+        self, sketch: Sketch, decided: Mapping[str, Decided], mentions: Sequence[Mention],
+        index: Mapping[Decision, Mention], cells: Mapping[str, Cell],
+    ) -> list[Relation]:
+        document, out = sketch.document, {}
+        at = {m.mention_id: m for m in mentions}
+        for scheme, names in self.definition.output.relations.items():
+            if scheme not in decided:
+                continue
+            chosen, items, related = self._related(sketch, scheme, decided[scheme], recalled=True)
+            for r in related:
+                head, tail = index.get(chosen[r.head]), index.get(chosen[r.tail])
+                if r.label not in names or head is None or tail is None:
+                    continue
+                label = names[r.label]
+                ends = f"{head.mention_id}|{tail.mention_id}|{label}"
+                name = span_id(document.place, document.doc_id, "relation", head.start, tail.start, ends)
+                seen = relations.evidence(sketch.names, items[r.head], items[r.tail], scheme, cells)
+                out[name] = Relation(name, head.mention_id, tail.mention_id, label, r.score, seen)
+        return sorted(out.values(), key=lambda r: (at[r.head].start, at[r.tail].start, r.label, r.relation_id))
+
+    def _events(self, sketch: Sketch, decided: Mapping[str, Decided], mentions: Sequence[Mention]) -> list[Event]:
+        found: list[Event] = []
+        for scheme, rules in self.definition.output.events.items():
+            found += events(sketch, decided[scheme].chosen, rules, mentions)
+        return sorted(found, key=lambda e: (e.start, e.end, e.label))
+
+
+def _sketch(reading: TextReading) -> Sketch:
+    if isinstance(reading, Sketch):
+        return reading
+    return Sketch(**{name: getattr(reading, name) for name in TextReading.__dataclass_fields__})

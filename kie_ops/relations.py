@@ -1,0 +1,152 @@
+"""Relations between decoded mentions.  Memory lists what it knows of a pair; it never makes a relation by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from kie_ops.candidates import Names
+from kie_ops.domain import RelationScheme
+from kie_ops.evidence import MANY
+from kie_ops.gate import Calibration, sigmoid
+from kie_ops.heads import Endpoint
+from kie_ops.memory import SOURCES, Cell, pair_key, split_field
+from kie_ops.records import Evidence
+from kie_ops.text_reading import TextReading
+
+NEIGHBOURS = 24
+"""Mentions after a mention that it is paired with, at most, at sentence level."""
+CONCEPTS = 96
+"""Concepts of a document that are paired, at most, at document level: those with most mentions."""
+
+
+class Relate(Protocol):
+    """TextModel.relate: logits float32 [pairs, labels]."""
+
+    def __call__(
+        self, reading: TextReading, scheme: str, heads: Sequence[Endpoint], tails: Sequence[Endpoint]
+    ) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A decoded mention as relations see it: words first..last (inclusive), its concept (else its key, else None)."""
+
+    label: str
+    first: int
+    last: int
+    concept: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """`head` and `tail` index the items; `score` is a probability."""
+
+    head: int
+    tail: int
+    label: str
+    score: float
+
+
+def relate(
+    model: Relate, reading: TextReading, scheme: str, rules: RelationScheme, items: Sequence[Item], cut: Calibration
+) -> list[Related]:
+    """The relations of one scheme, in order of (head, tail, label)."""
+    scored = score(model, reading, scheme, rules, items)
+    return chosen(scored, rules, items, cut)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs as groups of items: `heads[k]`, `tails[k]` are item numbers; `logits` float32 [pairs, labels]."""
+
+    heads: tuple[tuple[int, ...], ...]
+    tails: tuple[tuple[int, ...], ...]
+    logits: np.ndarray
+
+
+def score(
+    model: Relate, reading: TextReading, scheme: str, rules: RelationScheme, items: Sequence[Item]
+) -> Scored:
+    """All allowed pairs with their logits."""
+    pairs = list(_concept_pairs(rules, items) if rules.level == "document" else _mention_pairs(rules, reading, items))
+    heads, tails = tuple(h for h, _ in pairs), tuple(t for _, t in pairs)
+
+    def ends(groups: Sequence[tuple[int, ...]]) -> list[Endpoint]:
+        return [Endpoint(items[g[0]].label, tuple((items[i].first, items[i].last) for i in g)) for g in groups]
+
+    if not pairs:
+        return Scored((), (), np.zeros((0, len(rules.labels)), dtype=np.float32))
+    return Scored(heads, tails, model(reading, scheme, ends(heads), ends(tails)))
+
+
+def chosen(scored: Scored, rules: RelationScheme, items: Sequence[Item], cut: Calibration) -> list[Related]:
+    """The pairs whose calibrated probability reaches the threshold, between their closest mentions."""
+    probability = sigmoid(cut.odds(scored.logits))
+    best: dict[tuple[int, int, str], float] = {}
+    for k, y in zip(*(a.tolist() for a in np.nonzero(probability >= cut.threshold)), strict=True):
+        head, tail = _closest(items, scored.heads[k], scored.tails[k])
+        label = rules.labels[y]
+        if label in rules.symmetric and head > tail:
+            head, tail = tail, head
+        at = (head, tail, label)
+        best[at] = max(best.get(at, 0.0), float(probability[k, y]))
+    return [Related(h, t, label, p) for (h, t, label), p in sorted(best.items())]
+
+
+def evidence(names: Names, head: Item, tail: Item, scheme: str, cells: Mapping[str, Cell]) -> tuple[Evidence, ...]:
+    """What memory counted of this pair of surfaces, or of its concepts."""
+    out = []
+    for key in pair_keys(names, head, tail):
+        cell = cells.get(key)
+        for name, count in (cell.counts if cell else {}).items():
+            source, whose, outcome, rest = split_field(name)
+            if whose == scheme and outcome == "related" and count > 0 and source in SOURCES:
+                out.append(Evidence(key, source, outcome, rest[0], count))
+    return tuple(sorted(out, key=lambda e: (-e.count, e.key, e.source, e.label))[:MANY])
+
+
+def pair_keys(names: Names, head: Item, tail: Item) -> tuple[str, ...]:
+    """Keys of the relation cells of two mentions: by surface."""
+    a, b = names.key(head.first, head.last), names.key(tail.first, tail.last)
+    return () if a is None or b is None else (pair_key(a, b),)
+
+
+def _mention_pairs(
+    rules: RelationScheme, reading: TextReading, items: Sequence[Item]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    sentence_of = reading.sentence_of()
+    for i, item in enumerate(items):
+        for j in range(i + 1, min(i + 1 + NEIGHBOURS, len(items))):
+            if int(sentence_of[items[j].first]) - int(sentence_of[item.first]) > rules.max_sentences:
+                break
+            if rules.allows(item.label, items[j].label):
+                yield (i,), (j,)
+            if rules.allows(items[j].label, item.label):
+                yield (j,), (i,)
+
+
+def _concept_pairs(
+    rules: RelationScheme, items: Sequence[Item]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, item in enumerate(items):
+        for concept in (item.concept or f"\x1f{i}").split("|"):
+            groups.setdefault((item.label, concept), []).append(i)
+    kept = sorted(groups, key=lambda g: (-len(groups[g]), groups[g], g))[:CONCEPTS]
+    for a in sorted(kept, key=lambda g: (groups[g], g)):
+        for b in sorted(kept, key=lambda g: (groups[g], g)):
+            if a != b and rules.allows(a[0], b[0]):
+                yield tuple(groups[a]), tuple(groups[b])
+
+
+def _closest(items: Sequence[Item], heads: Sequence[int], tails: Sequence[int]) -> tuple[int, int]:
+    """The two mentions of a pair of concepts that stand nearest to each other; the earliest such."""
+    def gap(pair: tuple[int, int]) -> tuple[int, int, int]:
+        a, b = items[pair[0]], items[pair[1]]
+        return max(b.first - a.last, a.first - b.last), *pair
+
+    return min(((h, t) for h in heads for t in tails), key=gap)
