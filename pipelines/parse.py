@@ -20,6 +20,8 @@ from typing import Any
 from kie_ops.errors import DocumentError
 from kie_ops.records import DeadLetter, Document, RawRecord
 from pipelines.config import FieldPaths, Format
+from pipelines.parsed import Parsed
+from pipelines.shard import Batch
 
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """Milliseconds of the years 1 and 9999: what every reader of the tables can show."""
@@ -28,6 +30,12 @@ MAX_DIGITS = 1_000
 
 _BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def parse_batch(batch: Batch, fmt: Format, domain: str) -> Parsed:
+    read = [parse(record, fmt, domain) for record in batch.records]
+    documents = tuple(r for r in read if isinstance(r, Document))
+    return Parsed(batch, documents, tuple(r for r in read if isinstance(r, DeadLetter)))
 
 
 def parse(record: RawRecord, fmt: Format, domain: str) -> Document | DeadLetter:
