@@ -129,6 +129,10 @@ class Log:
                 self._cache.put(transaction)
         return transaction
 
+    def holds(self, start: int) -> bool:
+        """Whether a transaction starts there, not looking at the floor: one look-up."""
+        return self._cache.get(start) is not None or self.storage.version(self.path(start)) is not None
+
     def transactions(self, start: int | None = None, end: int | None = None, *,
                      keep: bool = False) -> Iterator[Transaction]:
         """The chain from `start` (a transaction's start; default: the floor) up to `end` (default: the log's end).
