@@ -47,6 +47,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Kafka]:
     broker.stop()
 
 
+@pytest.fixture(scope="session")
+def small_domain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a small trained domain: workers start fast with it.  See tests/integration/small_domain.py."""
+    from tests.integration.small_domain import build
+
+    return str(build(tmp_path_factory.mktemp("domain")))
+
+
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[services.Redis]:
     """A real, empty redis-server with persistence for one test."""
