@@ -45,7 +45,8 @@ def build(folder: Path) -> Path:
             "relations": {NAME: {"CID": "chemical-induced-disease"}},
         },
     })
-    train(domain, data, out, settings=Settings(epochs=8, rate=2e-3, head_rate=4e-3, budget=1_024), threads=1, quiet=True)
+    settings = Settings(epochs=8, rate=2e-3, head_rate=4e-3, budget=1_024)
+    train(domain, data, out, settings=settings, threads=1, quiet=True)
     gate().save(out / "gate.json")
     return out
 
