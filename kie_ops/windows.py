@@ -32,12 +32,16 @@ class Window:
     end: int
 
     def padded(self, specials: int) -> int:
-        """Tokens to pad to: of this window alone, so that its result does not depend on its neighbours in a batch."""
-        return -(-(self.last_token - self.first_token + specials) // BUCKET) * BUCKET
+        """Tokens to pad to: of this window alone, so that its result does not depend on its neighbours in a batch.
+
+        Room for its words too: several may share a token (one that the tokeniser does not know, say).
+        """
+        room = max(self.last_token - self.first_token + specials, self.last - self.first)
+        return -(-room // BUCKET) * BUCKET
 
 
 def cut(words: Words, first_token: np.ndarray, last_token: np.ndarray, limit: int, characters: int) -> list[Window]:
-    """Windows of at most `limit` tokens (special ones not counted).
+    """Windows of at most `limit` tokens (special ones not counted) and `limit` words.
 
     `first_token`, `last_token`: int [words], the tokens that hold each word, end exclusive, both rising.
     A single word of more than `limit` tokens keeps its first `limit`.  A text without words is one empty window.
@@ -61,7 +65,7 @@ def cut(words: Words, first_token: np.ndarray, last_token: np.ndarray, limit: in
 def _last(words: Words, first_token: np.ndarray, last_token: np.ndarray, first: int, limit: int) -> int:
     """The word after the last that fits: at a sentence's end where that keeps at least half of what fits."""
     fits = int(np.searchsorted(last_token, first_token[first] + limit, side="right"))
-    fits = max(fits, first + 1)
+    fits = min(max(fits, first + 1), first + limit)
     if fits >= len(words):
         return len(words)
     ends = words.sentences[:, 1]

@@ -8,6 +8,7 @@ control characters separate, zero-width characters never stand alone, and no wor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import regex
@@ -24,16 +25,20 @@ _WORD = regex.compile(
 _BREAK = regex.compile(
     r"\n"
     r"|[。！？]+[”’」』）]*"
-    r"|(?<before>[\p{L}\p{N}.&]*)(?<mark>[.!?]+)[\"'”’)\]]*(?=\s+[\"'“‘(\[]*(?<next>\S))",
+    r"|(?<![.!?])(?<mark>[.!?]++)[\"'”’)\]]*+(?=\s++[\"'“‘(\[]*+(?<next>\S))",
     regex.VERSION1,
 )
-ABBREVIATIONS = frozenset(
-    "al approx assn bros ca capt cf co col corp dept dr ed eds eg est etc fig figs gen gov ie inc jan feb mar apr jun"
-    " jul aug sep sept oct nov dec jr lt ltd max min mr mrs ms mt no nos op p pp prof pt ref refs rep resp rev sec sen"
-    " sgt sp spp sr st vol vs u.s u.k e.g i.e a.m p.m ph.d".split()
-)
-# Abbreviations that often do end a sentence: the next word's capital decides nothing, so they are left to it.
-_MAY_END = frozenset("al approx co corp etc inc ltd jr sr a.m p.m u.s u.k ph.d est max min no resp".split())
+_OPENER = regex.compile(r"\s*+[\"'“‘(\[]*+(\p{L}+)")
+_NEAR = 40
+"""Characters looked at around a full stop: no rule reads farther, so splitting is linear in the text."""
+_NEVER_END = """
+    al approx assn bros ca capt cf co col corp dept dr ed eds eg est etc fig figs gen gov ie inc jan feb mar apr jun
+    jul aug sep sept oct nov dec jr lt ltd max min mr mrs ms mt no nos op p pp prof pt ref refs rep resp rev sec sen
+    sgt sp spp sr st vol vs u.s u.k e.g i.e a.m p.m ph.d
+"""
+ABBREVIATIONS = frozenset(_NEVER_END.split())
+_MAY_END = frozenset(("co", "corp", "etc", "inc", "ltd", "jr", "sr", "a.m", "p.m", "ph.d", "est", "max", "min"))
+"""Abbreviations that do end a sentence where a word follows that seldom stands inside a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def _sentences(text: str, offsets: np.ndarray) -> np.ndarray:
     for first, last in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
         pieces = -(-(last - first) // MAX_SENTENCE)
         steps = [first + (last - first) * k // pieces for k in range(pieces + 1)]
-        ranges.extend(zip(steps[:-1], steps[1:], strict=True))
+        ranges.extend(pairwise(steps))
     return np.array(ranges, dtype=np.int32).reshape(-1, 2)
 
 
@@ -79,24 +84,34 @@ def _ends_sentence(match: regex.Match[str]) -> bool:
         return False
     if match["mark"] != ".":
         return True
-    before = match["before"]
+    before = _lookback(match)
     if before.isalpha() and len(before) == 1 and before.isupper():
         return False  # an initial: J. Smith, or the end of U. S.
     word = before.lower()
     if word in _MAY_END:
-        return following.isupper() and word not in ("u.s", "u.k", "no", "al") and _starts_afresh(match)
+        return following.isupper() and _starts_afresh(match)
     return word not in ABBREVIATIONS
 
 
 def _starts_afresh(match: regex.Match[str]) -> bool:
     """Whether the next word is one that seldom follows inside a name: an article, a pronoun, a linking word."""
-    text, at = match.string, match.end()
-    head = regex.match(r"\s*[\"'“‘(\[]*(\p{L}+)", text[at : at + 40])
+    head = _OPENER.match(match.string, match.end(), match.end() + _NEAR)
     return head is not None and head[1].lower() in _OPENERS
 
 
-_OPENERS = frozenset(
-    "a an the this that these those it its he she we our they their in on at as for from by with to of and but or if"
-    " when while after before during since under however although there here no not both each all some many most"
-    " such other see".split()
-)
+def _lookback(match: regex.Match[str]) -> str:
+    """The letters, digits and inner full stops right before a mark."""
+    at = match.start("mark")
+    near = match.string[max(0, at - _NEAR) : at]
+    cut = len(near)
+    while cut and (near[cut - 1].isalnum() or near[cut - 1] in ".&"):
+        cut -= 1
+    return near[cut:]
+
+
+_SENTENCE_OPENERS = """
+    a an the this that these those it its he she we our they their in on at as for from by with to of and but or if
+    when while after before during since under however although there here no not both each all some many most
+    such other see
+"""
+_OPENERS = frozenset(_SENTENCE_OPENERS.split())
