@@ -41,7 +41,7 @@ class Connection:
                               next_step="write redis://host:6379/0 or unix:///path/to/socket") from None
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(patience_s),
-            wait=tenacity.wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.1),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.1),
             retry=tenacity.retry_if_exception(passes),
             reraise=True,
         )

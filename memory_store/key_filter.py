@@ -29,6 +29,7 @@ class KeyFilter:
         self._recent: set[int] = set()
 
     def __len__(self) -> int:
+        """Hashes held; a key that came again may be held twice for a while."""
         return len(self._sorted) + len(self._recent)
 
     @property

@@ -80,6 +80,11 @@ class LocalStore:
             self._cells.clear()
             self._positions.clear()
 
+    def forget_positions(self) -> None:
+        """Keeps the cells but stands at the beginning of every chain: for a memory made from a file."""
+        with self._lock:
+            self._positions.clear()
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -23,6 +24,7 @@ _PAGE = 256  # entries of the version log a read gives at most
 _CELLS = 1_000  # cells a page when all are read
 _SAMPLE = 200  # cells whose size is asked for in stats
 _PATIENCE = 1_000  # reads in which new keys keep meeting the wanted ones
+_DRAFT_S = 3_600  # a draft of `compact` that its maker left goes by itself
 _NAMES = 100_000  # field names kept decoded
 
 
@@ -175,6 +177,23 @@ class RedisStore:
             keys = [self._prefix + key for key in json.loads(entry)[1:]]  # type: ignore[arg-type]
             self._run(scripts.CLEAR_ENTRY, keys, [entry])
         self._run(scripts.CLEAR_END, [], [])
+
+    def compact(self) -> bool:
+        """Rewrites the version log with the keys that have cells, in the same order.  Readers load it anew.
+
+        False where the memory was cleared or compacted meanwhile.  Worth it where `stats().log_keys` is far above
+        `cells`; what is created while it runs is kept.
+        """
+        first = self._read([], 0)
+        keys, _ = self._keys()
+        living = [cell.key for _, cell in self._pages(keys)]
+        draft = f"{self._base[2]}:{secrets.token_hex(8)}"
+        for at in range(0, len(living), _CELLS):
+            entry = json.dumps([secrets.token_hex(8), *living[at:at + _CELLS]])
+            self._connection.call(partial(self._client.rpush, draft, entry))  # an entry twice does no harm
+            self._connection.call(partial(self._client.expire, draft, _DRAFT_S))
+        arguments = [first.epoch or "", first.length, secrets.token_hex(8), len(living)]
+        return bool(self._run(scripts.COMPACT, [draft], arguments))
 
     # -- keeping
 

@@ -234,7 +234,10 @@ for i = tonumber(ARGV[2]), length - 1 do
   logged = logged + #cjson.decode(entry) - 1
 end
 redis.call('DEL', KEYS[3])
-if redis.call('EXISTS', KEYS[4]) == 1 then redis.call('RENAME', KEYS[4], KEYS[3]) end
+if redis.call('EXISTS', KEYS[4]) == 1 then
+  redis.call('PERSIST', KEYS[4])
+  redis.call('RENAME', KEYS[4], KEYS[3])
+end
 redis.call('HSET', KEYS[2], 'epoch', ARGV[3], 'logged', logged)
 return 1
 """

@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from kie_ops.errors import ConfigError, ServiceError
 
@@ -105,7 +107,7 @@ class EmbeddedServer:
         self._process = _fork_in_keeper(lambda: _spawn(command, settings, lock))
 
     def _answers(self) -> bool:
-        client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5)
+        client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5, retry=Retry(NoBackoff(), 0))
         try:
             return bool(client.ping())
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):  # also while it loads its data
