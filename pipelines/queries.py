@@ -103,14 +103,14 @@ class Tables:
     def db(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        db = duckdb.connect(config={"threads": 2, "TimeZone": "UTC"})
+        db = duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
         for name, schema in schemas.TABLES.items():
             self._mount(db, name, schema)
         return db
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Rows of a SQL query as dictionaries."""
-        table: pa.Table = self.db.execute(query, list(parameters)).to_arrow_table()
+        table: pa.Table = self.db.sql(query, params=list(parameters)).to_arrow_table()
         return table.to_pylist()
 
     def files(self, table: str) -> list[str]:
