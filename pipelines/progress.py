@@ -26,11 +26,11 @@ RATE_OVER_S = 10.0
 class Progress:
     """Context manager that shows `read()` until it is left, and once more then.  Never raises into the work.
 
-    console: where to draw; a log line instead where it is no terminal.  read: the numbers, METRICS by default.
+    console: where to draw; log lines instead where it is None or no terminal.  read: the numbers, METRICS by default.
     """
 
     def __init__(
-        self, console: Console, *, what: str = "engram", read: Callable[[], Snapshot] = METRICS.snapshot,
+        self, console: Console | None, *, what: str = "engram", read: Callable[[], Snapshot] = METRICS.snapshot,
         clock: Callable[[], float] = time.monotonic, log_every_s: float = LOG_EVERY_S,
     ) -> None:
         self._console, self._what, self._read, self._clock = console, what, read, clock
@@ -50,7 +50,7 @@ class Progress:
         self._thread.join()
 
     def _show(self) -> None:
-        if self._console.is_terminal:
+        if self._console is not None and self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=1 / REDRAW_S, transient=False) as live:
                 while not self._stop.wait(REDRAW_S):
                     live.update(Text(self.line(), no_wrap=True, overflow="ellipsis"))

@@ -96,8 +96,8 @@ class Tables:
     store are read into memory, so ask for one table at a time there.
     """
 
-    def __init__(self, storage: Storage, root: str | None = None) -> None:
-        self.storage, self._root = storage, root
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
 
     @cached_property
     def db(self) -> duckdb.DuckDBPyConnection:

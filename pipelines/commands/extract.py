@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from kie_ops.extractor import Extractor
     from kie_ops.records import Evidence, Reading
+    from pipelines.config import Config
 
+PATIENCE_S = 5.0
 EXAMPLE = "Example:  echo 'Aspirin caused a rash.' | engram extract - --domain medical --json"
 
 
@@ -62,14 +64,14 @@ def read_text(file: str) -> str:
     return text
 
 
-def _extractor(settings, *, live: bool, no_memory: bool) -> Extractor:  # type: ignore[no-untyped-def]
+def _extractor(settings: Config, *, live: bool, no_memory: bool) -> Extractor:
     from pipelines import session
 
     if no_memory:
-        from memory_store.local import LocalStore
+        from kie_ops.frozen_memory import FrozenMemory
 
-        return session.open_extractor(settings, LocalStore(settings.namespace))
-    return session.open_extractor(settings, session.open_store(settings) if live else None)
+        return session.open_extractor(settings, FrozenMemory({}))
+    return session.open_extractor(settings, session.open_store(settings, patience_s=PATIENCE_S) if live else None)
 
 
 def show(reading: Reading, out: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.pipelines.written import commit, new, publish, reading
 
 TEXT = "Lefamulin caused a mild rash."
 SPANS = (("Lefamulin", "Chemical"), ("rash", "Disease"))
-HOSTILE = "</script><script>alert(1)</script> \u202e gnp.exe \U0001f489 <img src=x onerror=alert(2)> \x00 rash {{ 7*7 }}"
+HOSTILE = "</script><script>alert(1)</script> \u202egnp \U0001f489 <img src=x onerror=alert(2)> \x00 rash {{ 7*7 }}"
 
 
 class Page(HTMLParser):
@@ -75,7 +76,8 @@ def test_without_its_text_a_document_shows_rows_only(tmp_path: Path) -> None:
 
 
 def test_hostile_text_is_text(tmp_path: Path) -> None:
-    html = report.render(rows(tmp_path, HOSTILE, (("rash", "<b onclick=x>"),)), {digest(HOSTILE): HOSTILE}, title=HOSTILE)
+    found = rows(tmp_path, HOSTILE, (("rash", "<b onclick=x>"),))
+    html = report.render(found, {digest(HOSTILE): HOSTILE}, title=HOSTILE)
     page = Page(html)
     assert page.texts == [HOSTILE.replace("\x00", "\u2400")]
     assert page.tags.count("script") == 1
@@ -118,7 +120,7 @@ def test_texts_are_matched_by_hash_alone() -> None:
 
 def test_write_takes_texts_from_archives(tmp_path: Path) -> None:
     rows(tmp_path / "tables")
-    (tmp_path / "in.jsonl").write_text('{"doc_id": "renamed", "text": "%s"}\n{"broken\n' % TEXT)
+    (tmp_path / "in.jsonl").write_text(json.dumps({"doc_id": "renamed", "text": TEXT}) + '\n{"broken\n')
     settings = config.load(None, {"tables.root": str(tmp_path / "tables")}, {})
     written = report.write(settings, tmp_path / "out.html", [str(tmp_path / "in.jsonl")])
     assert (written.documents, written.with_text) == (1, 1)

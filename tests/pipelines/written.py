@@ -24,7 +24,7 @@ def reading(offset: int, text: str, spans: Sequence[tuple[str, str]], *, domain:
             evidence: tuple[Evidence, ...] = EVIDENCE) -> Reading:
     """A document in which each surface of `spans` is a mention of its label; the first two are related."""
     place = Place(STREAM, 0, offset)
-    document = Document(f"doc-{offset}", text, domain=domain, title=title or None, place=place, timestamp=1_700_000_000_000)
+    document = Document(f"doc-{offset}", text, domain, title=title or None, timestamp=1_700_000_000_000, place=place)
     mentions = []
     for surface, label in spans:
         start = text.index(surface)
