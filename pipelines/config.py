@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kie_ops.errors import ConfigError
 
 PREFIX = "ENGRAM_"
+NOT_SETTINGS = frozenset({"ENGRAM_FAULT", "ENGRAM_TEST_REDIS", "ENGRAM_REQUIRE_SERVICES"})
+"""Of the tests alone."""
 
 
 class _Section(BaseModel):
@@ -138,7 +140,7 @@ def load(
         if not isinstance(data, dict):
             raise ConfigError("the configuration is not a mapping of settings", where=str(path))
     for name, value in sorted(environ.items()):
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
             _put(data, name[len(PREFIX):].lower().split("__"), yaml.safe_load(value))
     for name, value in (overrides or {}).items():
         if value is not None:

@@ -13,9 +13,11 @@ A crash anywhere: start at 1.  Nothing here relies on where a runner ends its bu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 from kie_ops.extractor import Extractor
 from kie_ops.memory import Contribution, Increment, Recall, total
@@ -26,11 +28,15 @@ from pipelines import decoding, recovery, rows
 from pipelines.commit_log import Log, Transaction
 from pipelines.config import Config
 from pipelines.faults import at
+from pipelines.ledger import Ledger
 from pipelines.metrics import METRICS
 from pipelines.parsed import Parsed
 from pipelines.publisher import Publisher
+from pipelines.session import open_extractor, open_store
 from pipelines.shard import Shard
 from pipelines.storage import Storage
+
+HOUSEKEEPING_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +60,11 @@ class Worker:
     storage: Storage
     store: MemoryStore
     publisher: Publisher
+    ledger: Ledger
     engine: str
     seen: dict[str, int] = field(default_factory=dict)
     """The newest view this process has had; an older one means that memory has lost something."""
+    _housekeeping_due: float = 0.0
 
     def own(self) -> None:
         """Step 1, for every partition of the shard."""
@@ -79,11 +87,26 @@ class Worker:
 
     def publish(self) -> None:
         """Steps 6 and 7; on a tick, also when nothing arrives."""
-        self._watch_view(self.store.positions())
+        if self._went_back(self.store.positions()):
+            self.catch_up()
         with _stage("publish"):
             for partition, log in sorted(self.shard.logs.items()):
-                self.publisher.publish(log)
+                METRICS.position.labels(str(partition)).set(self.publisher.publish(log).position)
                 self.shard.report(partition)
+        for partition, lag in self.shard.feed.lag().items():
+            METRICS.lag.labels(str(partition)).set(lag)
+        self._housekeep()
+
+    def _housekeep(self) -> None:
+        """Memory kept under its cap, and counted; now and then, as counting is not free."""
+        now = time.monotonic()
+        if now < self._housekeeping_due:
+            return
+        self._housekeeping_due = now + HOUSEKEEPING_S
+        cells = self.store.stats().cells
+        METRICS.memory_cells.set(cells)
+        if cells > self.config.memory.max_cells:
+            self.ledger.evict(self.config.memory.max_cells)
 
     def catch_up(self) -> None:
         recovery.catch_up(self.storage, self.store)
@@ -163,10 +186,23 @@ class Worker:
     def _went_back(self, view: Mapping[str, int]) -> bool:
         return any(view.get(chain, 0) < position for chain, position in self.seen.items())
 
-    def _watch_view(self, view: Mapping[str, int]) -> None:
-        """A memory that lost something is mended on the next tick, also when no document arrives."""
-        if self._went_back(view):
-            self.catch_up()
+
+def open_worker(config: Config, shard: Shard, storage: Storage) -> Worker:
+    """Opens model and memory for `shard`; a new log is primed with what the domain ships.
+
+    Raises ModelError, ConfigError, and ServiceError where memory does not answer.
+    """
+    store = open_store(config)
+    extractor = open_extractor(config, memory=store)
+    ledger = Ledger(storage, store)
+    if config.memory.prime:
+        ledger.prime(extractor.definition)
+    publisher = Publisher(storage, config.tables.segment, config.tables.trim)
+    return Worker(config, shard, extractor, storage, store, publisher, ledger, _engine())
+
+
+def _engine() -> str:
+    return f"engram {version('engram-kie')}, torch {version('torch')}, float32"
 
 
 @contextmanager
@@ -177,6 +213,7 @@ def _stage(name: str) -> Iterator[None]:
 
 def _count(cut: _Cut, decoded: Sequence[Reading]) -> None:
     METRICS.batches.inc()
+    METRICS.read(decoded)
     METRICS.documents.inc(len(decoded))
     METRICS.characters.inc(sum(len(reading.document.text) for reading in decoded))
     for letter in cut.dead_letters:
