@@ -89,16 +89,16 @@ class Extractor:
 
     def encode(self, documents: Sequence[Document]) -> list[TextReading]:
         """What the text alone says of each document.  Costly; needs no memory."""
-        return [_sketch(reading) for reading in self.model.read(documents, self.token_budget)]
+        return [sketch_of(reading) for reading in self.model.read(documents, self.token_budget)]
 
     def keys(self, reading: TextReading) -> frozenset[str]:
         """The keys memory is to be asked for."""
-        sketch = _sketch(reading)
+        sketch = sketch_of(reading)
         return sketch.keys | {key for key, _, _ in self._pairs(sketch)}
 
     def contribution(self, reading: TextReading) -> Contribution:
         """What the document adds to memory: of its text and the model alone."""
-        sketch = _sketch(reading)
+        sketch = sketch_of(reading)
         document = reading.document
         origin = str(document.place) if document.place is not None else f"doc:{document.doc_id}"
         marked = [Marked(d.scheme, d.label, d.first, d.last) for d in self._emitted(sketch, self._alone(sketch))]
@@ -106,7 +106,7 @@ class Extractor:
 
     def decode(self, reading: TextReading, cells: Mapping[str, Cell]) -> Reading:
         """What was read, with memory; of `cells` only those count that the document itself asks for."""
-        sketch = _sketch(reading)
+        sketch = sketch_of(reading)
         wanted = self.keys(sketch)
         known = {key: cells[key] for key in sorted(k for k in cells if k in wanted)}
         decided = {s: decide(sketch.names, self.definition, self.gate, s, known) for s in self._schemes()}
@@ -151,7 +151,9 @@ class Extractor:
         self, sketch: Sketch, decided: Mapping[str, Decided]
     ) -> tuple[list[Mention], dict[Decision, Mention]]:
         """Mentions in order of place; where two schemes say the same of a span, the likelier one is kept."""
-        document, by_id, index = sketch.document, {}, {}
+        document = sketch.document
+        by_id: dict[str, Mention] = {}
+        index: dict[Decision, Mention] = {}
         for d in self._emitted(sketch, decided):
             start, end = sketch.span(d.first, d.last)
             label = self.definition.output.entities[d.scheme][d.label]
@@ -169,19 +171,28 @@ class Extractor:
         mentions = sorted(by_id.values(), key=lambda m: (m.start, m.end, m.label))
         return mentions, {d: by_id[m.mention_id] for d, m in index.items()}
 
+    def items(
+        self, sketch: Sketch, scheme: str, decided: Decided, *, recalled: bool
+    ) -> tuple[list[Decision], list[Item]]:
+        """The chosen spans of one scheme that its relations allow as ends, also as items.
+
+        `recalled`: whether concepts are taken from memory; else surfaces stand for them.
+        """
+        ends = {label for pair in self.definition.relations[scheme].pairs for label in pair}
+        chosen = [d for d in decided.chosen if not ends or d.label in ends]
+        knowledge = decided.knowledge if recalled else None
+        return chosen, [
+            Item(d.label, d.first, d.last, concept(sketch.names, d.first, d.last, d.label, knowledge),
+                 sketch.names.key(d.first, d.last))
+            for d in chosen
+        ]
+
     def _related(
         self, sketch: Sketch, scheme: str, decided: Decided, *, recalled: bool
     ) -> tuple[list[Decision], list[Item], list[Related]]:
-        """Relations of one scheme between its own chosen spans."""
+        """Relations of one scheme between its own chosen spans: (spans, the same as items, pairs of their numbers)."""
         rules = self.definition.relations[scheme]
-        ends = {label for pair in rules.pairs for label in pair}
-        chosen = [d for d in decided.chosen if not ends or d.label in ends]
-        knowledge = decided.knowledge if recalled else None
-        items = [
-            Item(d.label, d.first, d.last,
-                 concept(sketch.names, d.first, d.last, d.label, knowledge) or sketch.names.key(d.first, d.last))
-            for d in chosen
-        ]
+        chosen, items = self.items(sketch, scheme, decided, recalled=recalled)
         cut = self.gate.relations.get(scheme, Calibration())
         return chosen, items, relations.relate(self.model.relate, sketch, scheme, rules, items, cut)
 
@@ -193,7 +204,7 @@ class Extractor:
                 if scheme in self.definition.output.relations:
                     _, items, related = self._related(sketch, scheme, decided, recalled=False)
                     found += [(key, scheme, r.label) for r in related
-                              for key in relations.pair_keys(sketch.names, items[r.head], items[r.tail])]
+                              for key in relations.pair_keys(items[r.head], items[r.tail])]
             sketch.__dict__["pairs"] = list(dict.fromkeys(found))
         return list(sketch.__dict__["pairs"])
 
@@ -201,7 +212,8 @@ class Extractor:
         self, sketch: Sketch, decided: Mapping[str, Decided], mentions: Sequence[Mention],
         index: Mapping[Decision, Mention], cells: Mapping[str, Cell],
     ) -> list[Relation]:
-        document, out = sketch.document, {}
+        document = sketch.document
+        out: dict[str, Relation] = {}
         at = {m.mention_id: m for m in mentions}
         for scheme, names in self.definition.output.relations.items():
             if scheme not in decided:
@@ -214,7 +226,7 @@ class Extractor:
                 label = names[r.label]
                 ends = f"{head.mention_id}|{tail.mention_id}|{label}"
                 name = span_id(document.place, document.doc_id, "relation", head.start, tail.start, ends)
-                seen = relations.evidence(sketch.names, items[r.head], items[r.tail], scheme, cells)
+                seen = relations.evidence(items[r.head], items[r.tail], scheme, cells)
                 out[name] = Relation(name, head.mention_id, tail.mention_id, label, r.score, seen)
         return sorted(out.values(), key=lambda r: (at[r.head].start, at[r.tail].start, r.label, r.relation_id))
 
@@ -225,7 +237,8 @@ class Extractor:
         return sorted(found, key=lambda e: (e.start, e.end, e.label))
 
 
-def _sketch(reading: TextReading) -> Sketch:
+def sketch_of(reading: TextReading) -> Sketch:
+    """The reading itself where it is one already."""
     if isinstance(reading, Sketch):
         return reading
     return Sketch(**{name: getattr(reading, name) for name in TextReading.__dataclass_fields__})

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from kie_ops.candidates import Names
 from kie_ops.domain import RelationScheme
 from kie_ops.evidence import MANY
 from kie_ops.gate import Calibration, sigmoid
@@ -33,12 +32,18 @@ class Relate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A decoded mention as relations see it: words first..last (inclusive), its concept (else its key, else None)."""
+    """A decoded mention as relations see it: words first..last (inclusive), its concept, its key."""
 
     label: str
     first: int
     last: int
     concept: str | None
+    key: str | None
+
+    @property
+    def concept_ids(self) -> tuple[str, ...]:
+        """Its concepts; without any a stand-in of its surface, so that mentions of one name belong together."""
+        return tuple(self.concept.split("|")) if self.concept else (f"surface:{self.key or (self.first, self.last)}",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,14 @@ def relate(
 
 @dataclass(frozen=True)
 class Scored:
-    """Pairs as groups of items: `heads[k]`, `tails[k]` are item numbers; `logits` float32 [pairs, labels]."""
+    """Pairs as groups of items: `heads[k]`, `tails[k]` are item numbers; `logits` float32 [pairs, labels].
+
+    `names`: at document level the two concepts of each pair, else two empty strings.
+    """
 
     heads: tuple[tuple[int, ...], ...]
     tails: tuple[tuple[int, ...], ...]
+    names: tuple[tuple[str, str], ...]
     logits: np.ndarray
 
 
@@ -73,14 +82,14 @@ def score(
 ) -> Scored:
     """All allowed pairs with their logits."""
     pairs = list(_concept_pairs(rules, items) if rules.level == "document" else _mention_pairs(rules, reading, items))
-    heads, tails = tuple(h for h, _ in pairs), tuple(t for _, t in pairs)
+    heads, tails, names = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs), tuple(p[2] for p in pairs)
 
     def ends(groups: Sequence[tuple[int, ...]]) -> list[Endpoint]:
         return [Endpoint(items[g[0]].label, tuple((items[i].first, items[i].last) for i in g)) for g in groups]
 
     if not pairs:
-        return Scored((), (), np.zeros((0, len(rules.labels)), dtype=np.float32))
-    return Scored(heads, tails, model(reading, scheme, ends(heads), ends(tails)))
+        return Scored((), (), (), np.zeros((0, len(rules.labels)), dtype=np.float32))
+    return Scored(heads, tails, names, model(reading, scheme, ends(heads), ends(tails)))
 
 
 def chosen(scored: Scored, rules: RelationScheme, items: Sequence[Item], cut: Calibration) -> list[Related]:
@@ -97,10 +106,10 @@ def chosen(scored: Scored, rules: RelationScheme, items: Sequence[Item], cut: Ca
     return [Related(h, t, label, p) for (h, t, label), p in sorted(best.items())]
 
 
-def evidence(names: Names, head: Item, tail: Item, scheme: str, cells: Mapping[str, Cell]) -> tuple[Evidence, ...]:
+def evidence(head: Item, tail: Item, scheme: str, cells: Mapping[str, Cell]) -> tuple[Evidence, ...]:
     """What memory counted of this pair of surfaces, or of its concepts."""
     out = []
-    for key in pair_keys(names, head, tail):
+    for key in pair_keys(head, tail):
         cell = cells.get(key)
         for name, count in (cell.counts if cell else {}).items():
             source, whose, outcome, rest = split_field(name)
@@ -109,38 +118,41 @@ def evidence(names: Names, head: Item, tail: Item, scheme: str, cells: Mapping[s
     return tuple(sorted(out, key=lambda e: (-e.count, e.key, e.source, e.label))[:MANY])
 
 
-def pair_keys(names: Names, head: Item, tail: Item) -> tuple[str, ...]:
+def pair_keys(head: Item, tail: Item) -> tuple[str, ...]:
     """Keys of the relation cells of two mentions: by surface."""
-    a, b = names.key(head.first, head.last), names.key(tail.first, tail.last)
-    return () if a is None or b is None else (pair_key(a, b),)
+    return () if head.key is None or tail.key is None else (pair_key(head.key, tail.key),)
+
+
+_Pair = tuple[tuple[int, ...], tuple[int, ...], tuple[str, str]]
+_NAMELESS = ("", "")
 
 
 def _mention_pairs(
     rules: RelationScheme, reading: TextReading, items: Sequence[Item]
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+) -> Iterator[_Pair]:
     sentence_of = reading.sentence_of()
     for i, item in enumerate(items):
         for j in range(i + 1, min(i + 1 + NEIGHBOURS, len(items))):
             if int(sentence_of[items[j].first]) - int(sentence_of[item.first]) > rules.max_sentences:
                 break
             if rules.allows(item.label, items[j].label):
-                yield (i,), (j,)
+                yield (i,), (j,), _NAMELESS
             if rules.allows(items[j].label, item.label):
-                yield (j,), (i,)
+                yield (j,), (i,), _NAMELESS
 
 
 def _concept_pairs(
     rules: RelationScheme, items: Sequence[Item]
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+) -> Iterator[_Pair]:
     groups: dict[tuple[str, str], list[int]] = {}
     for i, item in enumerate(items):
-        for concept in (item.concept or f"\x1f{i}").split("|"):
+        for concept in item.concept_ids:
             groups.setdefault((item.label, concept), []).append(i)
     kept = sorted(groups, key=lambda g: (-len(groups[g]), groups[g], g))[:CONCEPTS]
     for a in sorted(kept, key=lambda g: (groups[g], g)):
         for b in sorted(kept, key=lambda g: (groups[g], g)):
             if a != b and rules.allows(a[0], b[0]):
-                yield tuple(groups[a]), tuple(groups[b])
+                yield tuple(groups[a]), tuple(groups[b]), (a[1], b[1])
 
 
 def _closest(items: Sequence[Item], heads: Sequence[int], tails: Sequence[int]) -> tuple[int, int]:

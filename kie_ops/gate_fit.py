@@ -1,0 +1,142 @@
+"""Fitting the numbers of the gate: calibration of the text, odds of memory, trust in memory, calibration of pairs.
+
+All fits are full-batch L-BFGS in float64 from a fixed start, so that the same data give the same gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from kie_ops.candidates import FEATURES, Candidates
+from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY
+from kie_ops.gate import ENTROPY, MEMORY_BOUND, SCALE, SIGNS, TEXT_BOUND, Calibration, MemoryGate, TextGate, entropy
+from kie_ops.memory import SOURCES
+
+TEXT_UNITS, TRUST_UNITS = 6, 8
+SHRINK = 1e-3
+"""L2 penalty of the text's weights, a row."""
+PULL = 2e-4
+"""L2 pull of memory's log weights to 0 (a weight of 1), a row: what no data speak of stays plain log odds."""
+ALONE = 0.3
+"""Weight of the loss of memory alone, which keeps m calibrated by itself."""
+REVIEWER = SOURCES.index("reviewer")
+
+
+@dataclass(frozen=True)
+class Evidenced:
+    """Candidates with evidence: `h` [n] text odds, `counts` [n, kinds, sources, outcomes] log(1 + count),
+    `reliability` [n, len(RELIABILITY)], `right` [n] 0 or 1, `weight` [n].
+    """
+
+    h: np.ndarray
+    counts: np.ndarray
+    reliability: np.ndarray
+    right: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def join(cls, parts: Sequence[Evidenced]) -> Evidenced:
+        return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in cls.__dataclass_fields__))
+
+
+def fit_text(found: Sequence[Candidates], right: Sequence[np.ndarray], labels: tuple[str, ...]) -> TextGate:
+    """h of one scheme, from candidates of the text alone and whether each is right."""
+    x = torch.from_numpy(np.concatenate([c.features for c in found]) / SCALE)
+    label = torch.from_numpy(np.concatenate([c.label for c in found]).astype(np.int64))
+    y = torch.from_numpy(np.concatenate(right).astype(np.float64))
+    start = torch.zeros(len(FEATURES), dtype=torch.float64)
+    start[0] = SCALE[0]
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(len(FEATURES), TEXT_UNITS, dtype=torch.float64, generator=generator) * 0.5
+    linear, hidden, hidden_bias, out, bias = parameters = [
+        start, hidden, *(torch.zeros(n, dtype=torch.float64) for n in (TEXT_UNITS, TEXT_UNITS, len(labels)))
+    ]
+
+    def loss() -> torch.Tensor:
+        h = x @ linear + torch.tanh(x @ hidden + hidden_bias) @ out + bias[label]
+        h = TEXT_BOUND * torch.tanh(h / TEXT_BOUND)
+        penalty = ((linear - start) ** 2).sum() + (hidden**2).sum() + (out**2).sum() + (bias**2).sum()
+        return F.binary_cross_entropy_with_logits(h, y) + SHRINK * penalty / 10
+
+    start = start.clone()
+    _minimise(parameters, loss)
+    values = [p.detach().numpy() for p in parameters]
+    biases = {name: float(v) for name, v in zip(labels, values[4], strict=True)}
+    return TextGate(values[0], values[1], values[2], values[3], biases)
+
+
+def fit_memory(data: Evidenced) -> MemoryGate:
+    """m and w_s, with h as it is."""
+    h, counts, y, weight = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (
+        data.h, data.counts, data.right, data.weight))
+    seen = data.reliability.copy()
+    seen[:, ENTROPY] = entropy(data.h)
+    x = torch.from_numpy(seen)
+    signs = torch.from_numpy(SIGNS)
+    generator = torch.Generator().manual_seed(1)
+    log_weights = torch.zeros(len(KINDS), len(SOURCES), len(OUTCOMES), dtype=torch.float64)
+    hidden = torch.randn(len(RELIABILITY), TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
+    bias, out_bias = (torch.zeros((), dtype=torch.float64) for _ in range(2))
+    hidden_bias, out = (torch.zeros(TRUST_UNITS, dtype=torch.float64) for _ in range(2))
+
+    def loss() -> torch.Tensor:
+        m = bias + (counts * (log_weights.exp() * signs)).sum(dim=(1, 2, 3))
+        m = MEMORY_BOUND * torch.tanh(m / MEMORY_BOUND)
+        w = torch.sigmoid(torch.tanh(x @ hidden + hidden_bias) @ out + out_bias)
+        z = (1 - w) * h + w * m
+        both = F.binary_cross_entropy_with_logits(z, y, weight) + ALONE * F.binary_cross_entropy_with_logits(m, y, weight)
+        return both + PULL * (log_weights**2).sum() + SHRINK / 10 * ((hidden**2).sum() + (out**2).sum())
+
+    _minimise([bias, log_weights, hidden, hidden_bias, out, out_bias], loss)
+    weights = log_weights.detach().exp().numpy()
+    return MemoryGate(float(bias), weights, hidden.detach().numpy(), hidden_bias.detach().numpy(),
+                      out.detach().numpy(), float(out_bias))
+
+
+def fit_pairs(logits: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """(scale, bias) of Platt's calibration: a logistic regression on one score (Platt 1999)."""
+    x, y = torch.from_numpy(logits.astype(np.float64)), torch.from_numpy(right.astype(np.float64))
+    scale, bias = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(scale * x + bias, y) + 1e-4 * ((scale - 1) ** 2 + bias**2)
+
+    _minimise([scale, bias], loss)
+    return float(scale), float(bias)
+
+
+def calibrated(logits: np.ndarray, right: np.ndarray, missed: int) -> Calibration:
+    """Calibration of pairs, with the threshold of the best F1; `missed`: gold pairs that are no candidates."""
+    if not len(logits) or not right.any():
+        return Calibration()
+    scale, bias = fit_pairs(logits, right)
+    cut = Calibration(scale, bias)
+    order = np.argsort(-logits, kind="stable")
+    hits = np.cumsum(right[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + right.sum() + missed)
+    at = int(np.argmax(f1))
+    low = float(cut.odds(logits[order[at]]))
+    high = float(cut.odds(logits[order[at + 1]])) if at + 1 < len(order) else low
+    threshold = 1 / (1 + np.exp(-(low + high) / 2))
+    return Calibration(scale, bias, float(np.clip(threshold, 0.05, 0.95)))
+
+
+def _minimise(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) -> None:
+    for p in parameters:
+        p.requires_grad_(True)
+    optimiser = torch.optim.LBFGS(parameters, max_iter=250, history_size=20, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    for p in parameters:
+        p.requires_grad_(False)

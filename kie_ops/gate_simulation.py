@@ -1,0 +1,181 @@
+"""Streams on which the gate learns: dev documents in order, read with memories of many kinds.
+
+A plan says how much of the training memory there is, how much of it is wrong, which sources are missing, and how many
+past documents were written by the pipeline itself, reviewed whole, or corrected name by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kie_ops import contributions
+from kie_ops.candidates import Candidates, candidates
+from kie_ops.dataset import Example
+from kie_ops.decisions import Decided
+from kie_ops.evidence import OUTCOMES, RELIABILITY, Knowledge, Remembered, reliability, remember
+from kie_ops.extractor import Sketch
+from kie_ops.gate import TextGate
+from kie_ops.gate_fit import REVIEWER, Evidenced
+from kie_ops.memory import Cell, Contribution, Increment, field, split_field
+from kie_ops.overlay import Overlay
+from kie_ops.priming import cells_of, marked, marks
+from kie_ops.surface import key_of_text, written
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`training`: share of annotated documents in memory; `vocabulary`: share of their names as a plain vocabulary;
+    `wrong`: share of cells whose labels are made wrong; `own`: whether documents write themselves; `reviewed`: share
+    of past documents that a person saw, half of them whole, the others name by name.
+    """
+
+    training: float
+    vocabulary: float = 0.0
+    wrong: float = 0.0
+    own: bool = True
+    reviewed: float = 0.0
+
+
+FULL = Plan(1.0)
+PLANS = (
+    FULL, Plan(1.0, own=False), Plan(1.0, wrong=0.1, reviewed=0.1), Plan(0.3, vocabulary=0.5, reviewed=0.3),
+    Plan(0.1, wrong=0.1, reviewed=1.0), Plan(0.03, reviewed=0.3), Plan(0.0, reviewed=0.3), Plan(0.0, reviewed=1.0),
+    Plan(0.0, vocabulary=0.6, wrong=0.1), Plan(1.0, vocabulary=0.5, reviewed=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A dev document: what the text says, decisions with memory off, what it writes itself."""
+
+    example: Example
+    sketch: Sketch
+    alone: Decided
+    own: Contribution
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One document read with one memory.  `right`: bool [candidates]."""
+
+    item: Item
+    candidates: Candidates
+    remembered: Remembered
+    right: np.ndarray
+
+
+def stream(items: Sequence[Item], base: Mapping[str, Cell], plan: Plan, rng: np.random.Generator) -> Iterator[Sample]:
+    """The documents in order, each read with `base` and what those before it left, as `plan` says."""
+    memory = Overlay(base)
+    for item in items:
+        names, scheme = item.sketch.names, item.example.scheme
+        knowledge = Knowledge(memory.only(item.sketch.keys), scheme)
+        found = candidates(names, scheme, knowledge.labels())
+        yield Sample(item, found, remember(names, found, knowledge), right(item.example, item.sketch, found))
+        if plan.own:
+            memory.add(item.own)
+        if rng.random() < plan.reviewed:
+            memory.add(_review(item, whole=rng.random() < 0.5))
+
+
+def _review(item: Item, *, whole: bool) -> Contribution:
+    """What a person says of a document: everything, or only what was read wrongly, name by name."""
+    example, names = item.example, item.sketch.names
+    gold = marked(example, names)
+    if whole:
+        return contributions.of_review("", names, gold, item.alone, example.document.doc_id)
+    text, scheme = example.document.text, example.scheme
+    have = {(d.first, d.last, d.label) for d in item.alone.chosen}
+    want = {(m.first, m.last, m.label) for m in gold}
+    out: dict[tuple[str, str], Increment] = {}
+    for first, last, label in sorted(have ^ want):
+        added = (first, last, label) in want
+        if not added and any((first, last) == (f, e) for f, e, _ in want):
+            continue  # relabelled: the right label says it all
+        start, end = item.sketch.span(first, last)
+        key = key_of_text(text[start:end])
+        name = field("reviewer", scheme, "entity", label) if added else field("reviewer", scheme, "none")
+        out.update({(k, name): Increment(k, name, 1) for k in (written(key) if key else ())})
+    return Contribution("", tuple(out.values()))
+
+
+def right(example: Example, sketch: Sketch, found: Candidates) -> np.ndarray:
+    """bool [candidates]: whether the gold spans hold it."""
+    gold = {(first, last, label) for first, last, _, label in marks(example, sketch.names)}
+    rows = zip(found.first.tolist(), found.last.tolist(), found.label.tolist(), strict=True)
+    return np.array([(f, e, found.labels[y]) in gold for f, e, y in rows], dtype=bool)
+
+
+def base(training: Sequence[Contribution], plan: Plan, rng: np.random.Generator) -> dict[str, Cell]:
+    """The memory a stream starts with."""
+    some = [c for c in training if rng.random() < plan.training]
+    cells = cells_of([*some, _vocabulary(training, plan.vocabulary, rng)])
+    return _spoilt(cells, plan.wrong, rng) if plan.wrong else cells
+
+
+def _vocabulary(training: Sequence[Contribution], share: float, rng: np.random.Generator) -> Contribution:
+    """A part of the annotated names as a vocabulary has them: once, whatever they mean elsewhere."""
+    names: dict[tuple[str, str], None] = {}
+    for contribution in training if share else ():
+        for i in contribution.increments:
+            source, scheme, outcome, rest = split_field(i.field)
+            if outcome == "entity":
+                names.setdefault((i.key, field("vocabulary", scheme, "entity", rest[0])))
+    return Contribution("", tuple(Increment(k, f, 1) for k, f in names if rng.random() < share))
+
+
+def _spoilt(cells: Mapping[str, Cell], share: float, rng: np.random.Generator) -> dict[str, Cell]:
+    """Of `share` of the cells, entity counts become another key's label or none; none becomes entity."""
+    labels = sorted({n for c in cells.values() for n in c.counts if split_field(n)[2] == "entity"})
+    out = dict(cells)
+    for key in sorted(cells):
+        if not labels or rng.random() >= share:
+            continue
+        counts: dict[str, int] = {}
+        for name, count in cells[key].counts.items():
+            source, scheme, outcome, _ = split_field(name)
+            if outcome == "entity" and rng.random() < 0.5:
+                name = field(source, scheme, "none")
+            elif outcome in ("entity", "none"):
+                other = split_field(labels[int(rng.integers(len(labels)))])
+                name = field(source, scheme, "entity", *other[3])
+            counts[name] = counts.get(name, 0) + count
+        out[key] = replace(cells[key], counts=counts)
+    return out
+
+
+def evidenced(sample: Sample, gate: TextGate) -> Evidenced:
+    """The candidates of a sample that memory says anything of."""
+    at = sample.remembered.present
+    return Evidenced(
+        gate.odds(sample.candidates)[at], sample.remembered.counts[at], sample.remembered.reliability[at],
+        sample.right[at].astype(np.float64), np.ones(int(at.sum())),
+    )
+
+
+def reviewed_anew(sample: Sample, gate: TextGate, share: float, rng: np.random.Generator) -> Evidenced:
+    """Candidates with one further word of a reviewer, who is right in `TRUSTED` of the cases.
+
+    This is the explicit prior on reviewers: dev labels alone cannot show it, as a person who corrects a stream may
+    follow other rules than the annotators.  Any candidate, known or not, whatever the text says of it (for half of them
+    the text's odds are drawn evenly), is called an entity or nothing, once or twice.
+    """
+    take = np.flatnonzero(rng.random(len(sample.candidates)) < share)
+    raw = np.expm1(sample.remembered.counts[take])
+    h = gate.odds(sample.candidates)[take]
+    h = np.where(rng.random(len(take)) < 0.5, rng.uniform(-8.5, 8.5, len(take)), h)
+    entity = rng.random(len(take)) < 0.5
+    rows = np.arange(len(take))
+    raw[:, :, REVIEWER] = 0.0
+    raw[rows, 0, REVIEWER, np.where(entity, 0, OUTCOMES.index("none"))] = rng.integers(1, 3, len(take))
+    old = sample.remembered.reliability[take]
+    agreement, shape = old[:, -2:], old[:, RELIABILITY.index("tokens") : RELIABILITY.index("acronym") + 1]
+    y = np.where(rng.random(len(take)) < TRUSTED, entity, ~entity).astype(np.float64)
+    return Evidenced(h, np.log1p(raw), reliability(raw, agreement, shape), y, np.ones(len(take)))
+
+
+TRUSTED = 0.98
+"""How often a reviewer's word is taken to be right."""

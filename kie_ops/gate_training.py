@@ -1,0 +1,203 @@
+"""Fits a domain's gate and builds the memory it ships: ``python -m kie_ops.gate_training DOMAIN --data FOLDER``.
+
+The tagger has not seen the dev documents, so their odds are out of sample: on them text and pairs are calibrated, and
+the gate learns from streams with simulated memories (see gate_simulation).  Shipped memory is that of the train documents.
+Writes gate.json and memory.jsonl.zst next to the adapter.  Test documents are never opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kie_ops import contributions, dataset, dictionary, evaluation, frozen_memory, priming
+from kie_ops.candidates import candidates
+from kie_ops.contributions import Marked
+from kie_ops.dataset import Example
+from kie_ops.decisions import Decided, decide
+from kie_ops.decoding import decode
+from kie_ops.domain import Domain
+from kie_ops.errors import EngramError
+from kie_ops.evidence import OUTCOMES, RELIABILITY, Knowledge
+from kie_ops.extractor import GATE, MEMORY, Extractor, Sketch, sketch_of
+from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate, sigmoid
+from kie_ops.gate_fit import Evidenced, calibrated, fit_memory, fit_text
+from kie_ops.gate_simulation import FULL, PLANS, Item, Plan, Sample, base, evidenced, reviewed_anew, right, stream
+from kie_ops.memory import SOURCES, Cell, Contribution
+from kie_ops.model import TextModel
+
+GRID = tuple(np.round(np.arange(0.26, 0.68, 0.04), 2).tolist())
+REVIEWS = 0.15
+"""Further reviewed candidates (see gate_simulation.reviewed_anew) as a share of all."""
+UNKNOWN = MemoryGate(0.0, np.ones((2, len(SOURCES), len(OUTCOMES))), np.zeros((len(RELIABILITY), 1)), np.zeros(1),
+                     np.zeros(1), 0.0)
+
+
+def fit(domain: Domain, data: Path, *, seed: int = 1) -> tuple[Gate, dict[str, Cell]]:
+    """The gate, and the shipped memory's cells.  Raises InputError for data, ModelError for weights that do not fit."""
+    model = TextModel.load(domain)
+    training = {s: list(priming.training(dataset.split(data, domain, s, "train"))) for s in domain.schemes}
+    read = {s: _read(model, dataset.split(data, domain, s, "dev")) for s in domain.schemes}
+    _say(f"read {sum(map(len, read.values()))} dev documents")
+    text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
+    gate = Gate(text, UNKNOWN, dict.fromkeys(domain.schemes, 0.5), {}, {})
+    items = {s: _items(domain, gate, s, read[s]) for s in domain.schemes}
+    samples = {s: _samples(items[s], training[s], seed) for s in domain.schemes}
+    _say("simulated streams")
+    gate = Gate(text, _memory_gate(text, samples, seed), gate.thresholds, {}, {})
+    gate = Gate(text, gate.memory, {s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes}, {}, {})
+    memory = {s: priming.cells_of(training[s]) for s in domain.schemes}
+    words = {s: _dictionary(items[s], memory[s]) for s in domain.schemes}
+    extractor = Extractor(model, Gate(text, gate.memory, gate.thresholds, {}, words))
+    relations = {s: _relations(extractor, s, read[s], memory[s]) for s in domain.relations}
+    cells = priming.cells_of(c for s in domain.schemes for c in training[s])
+    return Gate(text, gate.memory, gate.thresholds, relations, words), cells
+
+
+def _read(model: TextModel, examples: Sequence[Example], batch: int = 32) -> list[tuple[Example, Sketch]]:
+    out: list[tuple[Example, Sketch]] = []
+    for at in range(0, len(examples), batch):
+        some = examples[at : at + batch]
+        readings = model.read([e.document for e in some])
+        out += [(e, sketch_of(r)) for e, r in zip(some, readings, strict=True)]
+    return out
+
+
+def _text_gate(domain: Domain, scheme: str, read: Sequence[tuple[Example, Sketch]]) -> TextGate:
+    found = [candidates(sketch.names, scheme) for _, sketch in read]
+    truth = [right(e, sketch, c) for (e, sketch), c in zip(read, found, strict=True)]
+    gate = fit_text(found, truth, domain.schemes[scheme].labels)
+    odds = np.concatenate([gate.odds(c) for c in found])
+    y = np.concatenate(truth)
+    _say(f"{scheme}: text calibrated on {len(y)} candidates, {int(y.sum())} right; log loss {_loss(odds, y):.4f}")
+    return gate
+
+
+def _items(domain: Domain, gate: Gate, scheme: str, read: Sequence[tuple[Example, Sketch]]) -> list[Item]:
+    out = []
+    for example, sketch in read:
+        alone = decide(sketch.names, domain, gate, scheme)
+        marked = [Marked(d.scheme, d.label, d.first, d.last) for d in alone.chosen]
+        out.append(Item(example, sketch, alone, contributions.of_document("", sketch.names, marked)))
+    return out
+
+
+def _samples(items: Sequence[Item], training: Sequence[Contribution], seed: int) -> dict[Plan, list[Sample]]:
+    out = {}
+    for number, plan in enumerate(PLANS):
+        rng = np.random.default_rng([seed, number])
+        out[plan] = list(stream(items, base(training, plan, rng), plan, rng))
+    return out
+
+
+def _memory_gate(
+    text: Mapping[str, TextGate], samples: Mapping[str, Mapping[Plan, Sequence[Sample]]], seed: int
+) -> MemoryGate:
+    rng = np.random.default_rng([seed, 1_000])
+    parts: list[Evidenced] = []
+    for scheme, plans in samples.items():
+        for some in plans.values():
+            parts += [evidenced(s, text[scheme]) for s in some]
+            parts += [reviewed_anew(s, text[scheme], REVIEWS, rng) for s in some]
+    data = Evidenced.join(parts)
+    gate = fit_memory(data)
+    _say(f"gate fitted on {len(data.h)} candidates; log loss of text alone {_loss(data.h, data.right):.4f}")
+    return gate
+
+
+def _threshold(domain: Domain, gate: Gate, scheme: str, plans: Mapping[Plan, Sequence[Sample]]) -> float:
+    """The threshold of the best F1 on dev, over memory off and two kinds of memory."""
+    total = np.zeros((len(GRID), 3), dtype=np.int64)
+    nested = domain.schemes[scheme].nested
+    for plan, samples in plans.items():
+        if plan not in (FULL, PLANS[3]):
+            continue
+        for s in samples:
+            gold = len({(g.start, g.end, g.label) for g in s.item.example.spans})
+            h, _, z = gate.decide(s.candidates, s.remembered)
+            for odds, use in ((z, slice(None)), (h, ~s.candidates.remembered)):
+                c, score = s.candidates, sigmoid(odds)[use]
+                for n, threshold in enumerate(GRID):
+                    picked = decode(c.first[use], c.last[use], c.label[use], score, threshold, nested=nested)
+                    total[n] += (int(s.right[use][picked].sum()), len(picked), gold)
+    f1 = evaluation.f1_of(total)
+    best = int(np.argmax(f1))
+    _say(f"{scheme}: dev F1 {f1[best]:.4f} (off and on together) at threshold {GRID[best]}")
+    return GRID[best]
+
+
+def _dictionary(items: Sequence[Item], cells: Mapping[str, Cell]) -> float:
+    """The share of positive counts from which the dictionary helps the tagger most on dev."""
+    grid = [0.1 * n for n in range(1, 11)]
+    total = np.zeros((len(grid), 3), dtype=np.int64)
+    for item in items:
+        sketch = item.sketch
+        found = dictionary.matches(sketch.names, Knowledge({k: c for k in sketch.keys if (c := cells.get(k))},
+                                                           item.example.scheme))
+        gold = {(g.start, g.end, g.label) for g in item.example.spans}
+        for n, threshold in enumerate(grid):
+            spans = {(*sketch.span(f, e), y) for f, e, y in dictionary.joined(item.alone, found, threshold)}
+            total[n] += (len(spans & gold), len(spans), len(gold))
+    return float(grid[int(np.argmax(evaluation.f1_of(total)))])
+
+
+def _relations(
+    extractor: Extractor, scheme: str, read: Sequence[tuple[Example, Sketch]], cells: Mapping[str, Cell]
+) -> Calibration:
+    """Calibration and threshold of one relation scheme, end to end from decoded mentions."""
+    rules = extractor.definition.relations[scheme]
+    logits: list[float] = []
+    hits: list[bool] = []
+    missed = 0
+    for example, sketch in read:
+        known = {k: c for k in sketch.keys if (c := cells.get(k))}
+        decided: Decided = decide(sketch.names, extractor.definition, extractor.gate, scheme, known)
+        gold = evaluation.gold_relations(example, rules)
+        best: dict[object, float] = {}
+        for relation, logit in evaluation.scored_relations(extractor, sketch, scheme, decided):
+            best[relation] = max(logit, best.get(relation, -np.inf))
+        logits += best.values()
+        hits += [relation in gold for relation in best]
+        missed += len(gold) - sum(relation in gold for relation in best)
+    cut = calibrated(np.array(logits), np.array(hits, dtype=bool), missed)
+    _say(f"{scheme}: relations from probability {cut.threshold:.2f} on; {missed} gold ones are no candidates")
+    return cut
+
+
+def _loss(odds: np.ndarray, y: np.ndarray) -> float:
+    return float(np.mean(np.logaddexp(0, odds) - odds * y))
+
+
+_begun = time.monotonic()
+
+
+def _say(what: str) -> None:
+    print(f"{time.monotonic() - _begun:6.1f} s  {what}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Fit a domain's gate and build its shipped memory.")
+    parser.add_argument("domain", help="a shipped domain's name, or the folder of a trained one")
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each scheme")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args(arguments)
+    try:
+        domain = Domain.load(given.domain)
+        gate, cells = fit(domain, given.data, seed=given.seed)
+        folder = Path(domain.folder or ".")
+        gate.save(folder / GATE)
+        size = frozen_memory.write(cells.values(), folder / MEMORY)
+        _say(f"wrote {folder / GATE} and {folder / MEMORY}, {size} cells")
+    except EngramError as e:
+        print(e, file=sys.stderr)
+        return e.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
