@@ -60,6 +60,16 @@ def open_store(config: Config, *, patience_s: float = 15.0, verify: bool = True)
     return RedisStore(url, config.namespace, patience_s=patience_s, verify=verify)
 
 
+def open_both(config: Config, *, patience_s: float = 15.0, catch_up: bool = False) -> tuple[Storage, MemoryStore]:
+    """Tables and memory.  One in this process is summed from the log first; others where `catch_up` asks for it."""
+    from pipelines import recovery
+
+    storage, store = open_tables(config), open_store(config, patience_s=patience_s)
+    if catch_up or config.memory.url == "local":
+        recovery.catch_up(storage, store)
+    return storage, store
+
+
 def _embedded(data: Path) -> str:
     """URL of the server on `data`: one that lives there, or one started here, which ends with this process."""
     from memory_store.server import EmbeddedServer

@@ -11,6 +11,7 @@ from pipelines.commands.options import ConfigOption, JsonOption, SetOption, cons
 
 if TYPE_CHECKING:
     from pipelines.queries import Knowledge, Origin, Why
+    from pipelines.storage import Storage
 
 PATIENCE_S = 5.0
 app = typer.Typer(no_args_is_help=True, help="Looks into memory, teaches it, and takes things out again.")
@@ -23,15 +24,17 @@ def stats(config: ConfigOption = None, overrides: SetOption = None, as_json: Jso
     from pipelines import session
 
     settings = load_config(config, overrides)
-    store = session.open_store(settings, patience_s=PATIENCE_S)
-    found = store.stats()
+    storage, store = session.open_both(settings, patience_s=PATIENCE_S)
+    found, said = store.stats(), _said(storage)
     if as_json:
-        emit({"namespace": store.namespace, **_fields(found)})
+        emit({"namespace": store.namespace, **_fields(found), **said})
         return
     size = "" if found.bytes is None else f", about {found.bytes / 2**20:,.1f} MB"
     out = console()
     out.print(f"{store.namespace}: {found.cells:,} cells with {found.fields:,} counts{size}", markup=False)
     out.print(table("applied", ("stream", "up to"), sorted(found.positions.items())))
+    out.print(f"{said['corrections']:,} corrections in force, {said['withdrawn']:,} taken back; imports: "
+              f"{', '.join(said['imports']) or 'none'}; {said['erased']:,} documents erased", markup=False)
 
 
 @app.command("show", epilog="Example:  engram memory show 'acute renal failure' --config medical.yaml")
@@ -49,11 +52,11 @@ def show(
     from pipelines import queries, session
 
     settings = load_config(config, overrides)
-    store = session.open_store(settings, patience_s=PATIENCE_S)
+    storage, store = session.open_both(settings, patience_s=PATIENCE_S)
     wanted = _keys(key)
     cells = store.recall(wanted).cells
     found = [queries.knowledge(cells[k]) for k in wanted if k in cells]
-    origins = queries.origins(queries.Tables(session.open_tables(settings)), [k.key for k in found]) if found else []
+    origins = queries.origins(queries.Tables(storage), [k.key for k in found]) if found else []
     if as_json:
         emit({"asked": key, "keys": wanted, "cells": found, "origins": origins[:limit],
               "origins_left_out": max(0, len(origins) - limit)})
@@ -80,6 +83,20 @@ def why(
         emit(found)
     else:
         _print_why(found)
+
+
+def _said(storage: Storage) -> dict[str, Any]:
+    """What people said so far."""
+    from pipelines.ledger import CORRECTIONS, IMPORTS
+    from pipelines.operations import Operations
+    from pipelines.tombstones import Tombstones
+
+    corrections, imports = Operations(storage, CORRECTIONS), Operations(storage, IMPORTS)
+    return {
+        "corrections": len(corrections.active()), "withdrawn": len(corrections.withdrawn()),
+        "imports": sorted({str(e.meta["name"]) for e in imports.active().values()}),
+        "erased": sum(1 for _ in Tombstones.load(storage)),
+    }
 
 
 def _keys(given: str) -> list[str]:

@@ -1,9 +1,294 @@
-"""The commands of ``engram memory`` that change it."""
+"""The commands of ``engram memory`` that change it, or carry it elsewhere.
+
+All that is said here is committed to the log first and is in force when the command returns.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
 import typer
+
+from kie_ops.errors import InputError
+from pipelines.commands.options import ConfigOption, JsonOption, SetOption, console, emit, load_config, table
+
+if TYPE_CHECKING:
+    from kie_ops.domain import Domain
+    from kie_ops.memory import Contribution
+    from kie_ops.records import Place
+    from pipelines.config import Config
+    from pipelines.ledger import Ledger
+
+PATIENCE_S = 5.0
+SAID = {
+    "added": "in force", "duplicate": "was in force already", "undone": "taken back",
+    "early": "never seen so far; it will not count when it arrives",
+    "withdrawn": "was taken back before: does not count",
+}
+NEXT = 'a line is {"id": "r-17", "text": "Lefamulin", "label": "Chemical"}'
+VOCABULARIES = (".csv", ".txt", ".tsv")
+
+
+def correct(
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="The name, as it stands in text.")] = None,
+    label: Annotated[str | None, typer.Option(help="What it is.")] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="It is no mention at all.")] = False,
+    concept: Annotated[str | None, typer.Option(metavar="SYSTEM:ID", help="What it stands for.")] = None,
+    scheme: Annotated[str | None, typer.Option(help="By whose rules; default: all that have the label.")] = None,
+    mention: Annotated[str | None, typer.Option(metavar="MENTION_ID", help="Corrects this row of entities.")] = None,
+    doc_id: Annotated[str | None, typer.Option(help="Where the reviewer saw it.")] = None,
+    id: Annotated[str | None, typer.Option(help="Of the correction; default: a new one.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who says so.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why.")] = None,
+    file: Annotated[str | None, typer.Option(metavar="FILE", help="JSON Lines of corrections, or -.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Teaches a name, its type or its concept, or that it is none.  The next document is read with it."""
+    from pipelines import corrections
+
+    settings = load_config(config, overrides)
+    if file is not None:
+        if text or mention:
+            raise typer.BadParameter("give a name, or a file of corrections, not both", param_hint="--file")
+        given: Iterable[dict[str, Any]] = _lines(file)
+    else:
+        row = _mention(settings, mention) if mention else {}
+        said = {
+            "id": id or corrections.new_id(), "text": text or row.get("text"), "label": label, "reject": reject,
+            "concept": concept, "scheme": scheme, "doc_id": doc_id or row.get("doc_id"), "start": row.get("start"),
+            "end": row.get("end"), "reviewer": reviewer, "reason": reason,
+        }
+        if said["text"] is None:
+            raise typer.BadParameter("give a name, or --mention, or --file")
+        given = [{name: value for name, value in said.items() if value is not None}]
+    checked = [corrections.validate(one) for one in given]
+    domain, ledger = _domain(settings), _ledger(settings)
+    outcomes = [ledger.teach(domain, one) for one in checked]
+    if as_json:
+        emit([{"id": o.id, "status": o.status.value, "increments": o.increments} for o in outcomes])
+    else:
+        console().print(table("corrections", ("id", "text", "is", ""), (
+            (o.id, one.text, "nothing" if one.reject else one.label, SAID.get(o.status.value, o.status.value))
+            for o, one in zip(outcomes, checked, strict=True)
+        )))
+
+
+def undo(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Of a correction, or the name of an import.")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Takes a correction or an import back; memory is then byte for byte as if it had never been made."""
+    settings = load_config(config, overrides)
+    ledger = _ledger(settings)
+    imported = id in {e.meta["name"] for e in ledger.imports.active().values()}
+    done = ledger.undo_import(id) if imported else ledger.undo(id)
+    if as_json:
+        emit({"id": id, "kind": "import" if imported else "correction", "status": done.status.value,
+              "increments": done.increments})
+    else:
+        console().print(f"{id}: {SAID.get(done.status.value, done.status.value)}", markup=False)
+
+
+def forget(
+    doc_id: Annotated[str | None, typer.Argument(metavar="[DOC_ID]", help="Every document of this id.")] = None,
+    place: Annotated[str | None, typer.Option(metavar="STREAM/PARTITION/OFFSET", help="The document there.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Does not ask.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Erases a document for good: from memory, tables and log, as if it had never been read.
+
+    Run it again after a crash: it ends what was begun.  Erase it at its source too, or a new log would read it again.
+    """
+    if (doc_id is None) == (place is None):
+        raise typer.BadParameter("give a document's id or --place")
+    settings = load_config(config, overrides)
+    where = _place(place) if place is not None else None
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("this cannot be undone: say --yes", param_hint="--yes")
+        typer.confirm(f"Erase {doc_id or place} from memory, tables and log for good?", abort=True, err=True)
+    done = _ledger(settings).forget(place=where, doc_id=doc_id)
+    if as_json:
+        emit({"places": [str(p) for p in done.places], "corrections": done.corrections, "already": done.already})
+        return
+    say = console()
+    verb = "were erased before" if done.already else "erased"
+    say.print(f"{len(done.places)} documents {verb}: {', '.join(map(str, done.places))}", markup=False)
+    if done.corrections:
+        say.print(f"corrections that name it are still in force (engram memory undo ID): {', '.join(done.corrections)}",
+                  markup=False)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to remember.")],
+    kind: Annotated[
+        Literal["memory", "vocabulary", "training"] | None,
+        typer.Option("--as", help="Default: vocabulary for .csv, .tsv and .txt, else memory."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Vocabulary: what its terms are, without such a column.")] = None,
+    scheme: Annotated[str | None, typer.Option(help="Training: by whose annotation rules.")] = None,
+    name: Annotated[str | None, typer.Option(help="To undo it by; default: the file's name.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Adds an exported memory, a vocabulary (CSV with term, id, label, or a term a line) or labelled documents.
+
+    Interrupted, the same command goes on where it was; done, it changes nothing.  `engram memory undo NAME` takes
+    all of it back.
+    """
+    settings = load_config(config, overrides)
+    what = kind or ("vocabulary" if file.suffix in VOCABULARIES else "memory")
+    given = list(_contributions(settings, file, what, label, scheme))
+    called, say = name or file.name, console(stderr=True)
+    ledger = _ledger(settings)
+    with say.status(f"{called}: 0 counts") as status:
+        done = ledger.import_(called, given, {"kind": what}, lambda n: status.update(f"{called}: {n:,} counts"))
+    if as_json:
+        emit({"name": done.name, "status": done.status.value, "increments": done.increments, "chunks": done.chunks})
+    else:
+        console().print(f"{called}: {done.increments:,} counts; {SAID.get(done.status.value, done.status.value)}",
+                        markup=False)
+
+
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .jsonl, .jsonl.zst or .jsonl.gz.")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes the whole memory as canonical bytes: equal memories give equal files."""
+    from memory_store import dump
+    from pipelines import session
+
+    _, store = session.open_both(load_config(config, overrides), patience_s=PATIENCE_S)
+    cells = dump.dump(store, out)
+    if as_json:
+        emit({"path": str(out), "cells": cells, "positions": store.positions()})
+    else:
+        console().print(f"{out}: {cells:,} cells", markup=False)
+
+
+def rebuild(
+    verify: Annotated[bool, typer.Option("--verify", help="Changes nothing: compares memory with the log.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also where the namespace belongs to another log.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Clears the memory and sums it anew from log and memory_log.  Workers may go on meanwhile.
+
+    Exit code 1 where --verify finds a difference.
+    """
+    from pipelines import recovery, session
+
+    settings = load_config(config, overrides)
+    storage, store = session.open_tables(settings), session.open_store(settings, patience_s=PATIENCE_S)
+    say = console(stderr=True)
+    with say.status("comparing memory with the log" if verify else "summing the log"):
+        differences = recovery.verify(storage, store) if verify else []
+        positions = store.positions() if verify else recovery.rebuild(storage, store, force=force)
+    cells = store.stats().cells
+    if as_json:
+        emit({"cells": cells, "positions": positions, "differences": differences})
+    elif differences:
+        console().print(table("memory is not the sum of the log", ("key", "field", "log", "memory"), (
+            (d.key, d.field, _number(d.expected), _number(d.found)) for d in differences[:50])))
+    else:
+        console().print(f"{store.namespace}: {cells:,} cells, the sum of the log", markup=False)
+    if differences:
+        raise typer.Exit(1)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Adds the commands, each with its example."""
+    for name, function, example in (
+        ("correct", correct, "correct Lefamulin --label Chemical --config medical.yaml"),
+        ("undo", undo, "undo c-0f3a91c2d4e5b6a7 --config medical.yaml"),
+        ("forget", forget, "forget note-17 --yes --config medical.yaml"),
+        ("import", import_, "import drugs.csv --label Chemical --config medical.yaml"),
+        ("export", export, "export memory.jsonl.zst --config medical.yaml"),
+        ("rebuild", rebuild, "rebuild --config medical.yaml"),
+    ):
+        app.command(name, epilog=f"Example:  engram memory {example}")(function)
+
+
+def _ledger(settings: Config) -> Ledger:
+    from pipelines import session
+    from pipelines.commit_log import settle_segment_size
+    from pipelines.ledger import Ledger
+
+    storage, store = session.open_both(settings, patience_s=PATIENCE_S)
+    settle_segment_size(storage, settings.tables.segment)
+    return Ledger(storage, store)
+
+
+def _domain(settings: Config) -> Domain:
+    from kie_ops.domain import Domain
+
+    return Domain.load(settings.domain)
+
+
+def _mention(settings: Config, mention_id: str) -> dict[str, Any]:
+    from pipelines import queries, session
+
+    row = queries.Tables(session.open_tables(settings)).find("entities", mention_id=mention_id)
+    if row is None:
+        raise InputError("no such mention", where=mention_id, next_step="see mention_id in the table entities")
+    return row
+
+
+def _place(text: str) -> Place:
+    from kie_ops.records import Place
+
+    stream, _, rest = text.partition("/") if text.count("/") == 2 else ("", "", "")
+    partition, _, offset = rest.partition("/")
+    if not stream or not partition.isdecimal() or not offset.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not STREAM/PARTITION/OFFSET", param_hint="--place")
+    return Place(stream, int(partition), int(offset))
+
+
+def _lines(file: str) -> Iterator[dict[str, Any]]:
+    from pipelines.commands.extract import read_text
+
+    for number, line in enumerate(read_text(file).splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as e:
+                raise InputError(f"not JSON: {e}", where=f"{file}, line {number}", next_step=NEXT) from None
+
+
+def _contributions(
+    settings: Config, file: Path, kind: str, label: str | None, scheme: str | None
+) -> Iterator[Contribution]:
+    if not file.is_file():
+        raise InputError("no such file", where=str(file), next_step="check the path")
+    if kind == "memory":
+        from memory_store import dump
+
+        yield dump.contribution(file, file.name)
+        return
+    from kie_ops import dataset, priming
+
+    domain = _domain(settings)
+    if kind == "vocabulary":
+        yield from priming.vocabulary(file, domain, label=label)
+        return
+    if scheme is None or scheme not in domain.schemes:
+        raise typer.BadParameter(f"one of {', '.join(domain.schemes)}", param_hint="--scheme")
+    yield from priming.training(dataset.load(file, scheme))
+
+
+def _number(value: int | bytes | None) -> object:
+    return "vector" if isinstance(value, bytes) else value
