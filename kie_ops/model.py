@@ -199,11 +199,11 @@ class TextModel(nn.Module):
         sentence_of = reading.sentence_of()
         parts = [np.zeros((0, len(self.domain.relations[scheme].labels)), dtype=np.float32)]
         for at in range(0, len(heads), PAIRS_AT_ONCE):
-            some = [*heads[at : at + PAIRS_AT_ONCE]], [*tails[at : at + PAIRS_AT_ONCE]]
-            spans = [span for side in some for point in side for span in point.spans]
+            some = slice(at, at + PAIRS_AT_ONCE)
+            spans = [span for point in (*heads[some], *tails[some]) for span in point.spans]
             low, high = min(first for first, _ in spans), max(last for _, last in spans) + 1
-            near = [[point.shifted(-low) for point in side] for side in some]  # no work for the rest of a long text
-            pairs = unfold(*near, labels, sentence_of[low:high])
+            near, far = ([point.shifted(-low) for point in side[some]] for side in (heads, tails))
+            pairs = unfold(near, far, labels, sentence_of[low:high])  # no work for the rest of a long text
             parts.append(self.pairs[scheme](torch.from_numpy(reading.states[low:high])[None], pairs).numpy())
         return np.concatenate(parts)
 

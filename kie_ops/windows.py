@@ -50,30 +50,33 @@ def cut(words: Words, first_token: np.ndarray, last_token: np.ndarray, limit: in
     if count == 0:
         return [Window(0, 0, 0, 0, 0, characters)]
     windows: list[Window] = []
-    first = 0
+    first = last = 0
     while True:
-        last = _last(words, first_token, last_token, first, limit)
+        last = _last(words, first_token, last_token, first, last, limit)
         tokens = (int(first_token[first]), min(int(last_token[last - 1]), int(first_token[first]) + limit))
         start = 0 if first == 0 else int(words.offsets[first, 0])
         end = characters if last == count else int(words.offsets[last, 0])
         windows.append(Window(first, last, *tokens, start, end))
         if last == count:
             return windows
-        first = _next(words, first_token, first, last)
+        needed = int(np.searchsorted(first_token, last_token[last] - limit))  # so that word `last` fits too
+        first = max(_next(words, first, last), min(needed, last))
 
 
-def _last(words: Words, first_token: np.ndarray, last_token: np.ndarray, first: int, limit: int) -> int:
-    """The word after the last that fits: at a sentence's end where that keeps at least half of what fits."""
+def _last(
+    words: Words, first_token: np.ndarray, last_token: np.ndarray, first: int, beyond: int, limit: int
+) -> int:
+    """The word after the last that fits: at a sentence's end `beyond` a word, where that keeps half of what fits."""
     fits = int(np.searchsorted(last_token, first_token[first] + limit, side="right"))
     fits = min(max(fits, first + 1), first + limit)
     if fits >= len(words):
         return len(words)
     ends = words.sentences[:, 1]
     at = int(np.searchsorted(ends, fits, side="right")) - 1
-    return int(ends[at]) if at >= 0 and ends[at] >= (first + fits + 1) // 2 else fits
+    return int(ends[at]) if at >= 0 and ends[at] >= max((first + fits + 1) // 2, beyond + 1) else fits
 
 
-def _next(words: Words, first_token: np.ndarray, first: int, last: int) -> int:
+def _next(words: Words, first: int, last: int) -> int:
     """Where the next window begins: at a sentence's beginning near OVERLAP words before `last`."""
     wanted = max(last - OVERLAP, (first + last + 1) // 2, first + 1)
     begins = words.sentences[:, 0]

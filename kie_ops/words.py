@@ -33,11 +33,11 @@ _NEAR = 40
 """Characters looked at around a full stop: no rule reads farther, so splitting is linear in the text."""
 _NEVER_END = """
     al approx assn bros ca capt cf co col corp dept dr ed eds eg est etc fig figs gen gov ie inc jan feb mar apr jun
-    jul aug sep sept oct nov dec jr lt ltd max min mr mrs ms mt no nos op p pp prof pt ref refs rep resp rev sec sen
+    jul aug sep sept oct nov dec jr lt ltd max min mr mrs ms mt op p pp prof pt ref refs rep resp rev sec sen
     sgt sp spp sr st vol vs u.s u.k e.g i.e a.m p.m ph.d
 """
 ABBREVIATIONS = frozenset(_NEVER_END.split())
-_MAY_END = frozenset(("co", "corp", "etc", "inc", "ltd", "jr", "sr", "a.m", "p.m", "ph.d", "est", "max", "min"))
+_MAY_END = frozenset(("co", "corp", "etc", "inc", "ltd", "jr", "sr", "a.m", "p.m", "ph.d", "u.s", "u.k", "est", "max", "min"))
 """Abbreviations that do end a sentence where a word follows that seldom stands inside a name."""
 
 
@@ -88,6 +88,8 @@ def _ends_sentence(match: regex.Match[str]) -> bool:
     if before.isalpha() and len(before) == 1 and before.isupper():
         return False  # an initial: J. Smith, or the end of U. S.
     word = before.lower()
+    if word in ("no", "nos"):
+        return not following.isdigit()  # No. 5
     if word in _MAY_END:
         return following.isupper() and _starts_afresh(match)
     return word not in ABBREVIATIONS
