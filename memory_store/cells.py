@@ -14,47 +14,55 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from kie_ops.errors import ConfigError, InputError
-from kie_ops.memory import PROTOTYPE_WIDTH, Cell, Contribution, Increment, total
+from kie_ops.memory import PROTOTYPE_WIDTH, Cell, Increment
 
 LIMIT = 2**53 - 1
-VECTOR = "vector:"
-"""Prefix of a vector's field where counts and vectors share one name space (Redis); no count field begins with it."""
 
 NARROW = np.dtype("<i4")
 WIDE = np.dtype("<i8")
+WIDTHS = (PROTOTYPE_WIDTH * NARROW.itemsize, PROTOTYPE_WIDTH * WIDE.itemsize)
+"""Bytes of a packed sum."""
 _INT32 = np.iinfo(np.int32)
 
 
 def summed(increments: Sequence[Increment]) -> dict[str, list[Increment]]:
     """Increments added up by (key, field), zero sums left out, in canonical order; grouped by key.
 
-    Raises InputError for what no memory can hold: it is found before anything is written.
+    As :func:`kie_ops.memory.total`, with vectors added in NumPy.  Raises InputError for what no memory can hold: it is
+    found before anything is written.
     """
+    sums: dict[tuple[str, str], tuple[int, np.ndarray | None]] = {}
+    for i in increments:
+        _check(i)
+        count, vector = sums.get((i.key, i.field), (0, None))
+        count += i.count
+        if i.vector is not None:
+            more = np.asarray(i.vector, dtype=np.int64)
+            vector = more if vector is None else vector + more
+        if abs(count) > LIMIT or (vector is not None and max(-int(vector.min()), int(vector.max())) > LIMIT):
+            raise InputError(f"a sum of increments leaves ±2^53 in field {i.field!r}", where=f"key {i.key!r}",
+                             next_step="mend what made these increments")
+        sums[i.key, i.field] = count, vector
     cells: dict[str, list[Increment]] = {}
-    for i in total([Contribution("", tuple(map(_checked, increments)))]):
-        if max(map(abs, (i.count, *(i.vector or ())))) > LIMIT:
-            raise InputError(f"the sum of increments leaves ±2^53 in field {i.field!r}", where=f"key {i.key!r}")
-        cells.setdefault(i.key, []).append(i)
+    for (key, name), (count, vector) in sorted(sums.items(), key=lambda item: item[0]):
+        kept = tuple(vector.tolist()) if vector is not None and vector.any() else None
+        if count or kept:
+            cells.setdefault(key, []).append(Increment(key, name, count, kept))
     return cells
 
 
-def _checked(i: Increment) -> Increment:
+def _check(i: Increment) -> None:
     problem = None
     if not isinstance(i.count, int) or abs(i.count) > LIMIT:
         problem = f"count {i.count!r} is not an integer within ±2^53"
     elif not _is_text(i.key) or not _is_text(i.field):
         problem = "key or field is not text that UTF-8 can hold"
-    elif i.field.startswith(VECTOR):
-        problem = f"a field may not begin with {VECTOR!r}"
     elif i.vector is not None:
         vector = np.asarray(i.vector)
-        if vector.shape != (PROTOTYPE_WIDTH,) or vector.dtype.kind not in "iu":
-            problem = f"a vector has {PROTOTYPE_WIDTH} integers, not {vector.dtype} {vector.shape}"
-        else:
-            return Increment(i.key, i.field, int(i.count), tuple(vector.tolist()))
+        if vector.shape != (PROTOTYPE_WIDTH,) or vector.dtype.kind not in "iu" or vector.dtype == np.uint64:
+            problem = f"a vector has {PROTOTYPE_WIDTH} integers within ±2^53, not {vector.dtype} {vector.shape}"
     if problem is not None:
         raise InputError(problem, where=f"key {i.key!r}, field {i.field!r}", next_step="mend what made this increment")
-    return i
 
 
 def _is_text(value: object) -> bool:
@@ -76,20 +84,24 @@ def pack(vector: np.ndarray | Sequence[int]) -> bytes:
 
 def unpack(packed: bytes) -> np.ndarray:
     """int64 [64] of a packed sum of either width."""
-    width = NARROW if len(packed) == PROTOTYPE_WIDTH * NARROW.itemsize else WIDE
+    width = NARROW if len(packed) == WIDTHS[0] else WIDE
     return np.frombuffer(packed, dtype=width).astype(np.int64)
+
+
+def canonical(packed: bytes) -> bytes:
+    """The same sum in its canonical width."""
+    return packed if len(packed) == WIDTHS[0] else pack(unpack(packed))
 
 
 def readable(packed: bytes) -> bytes:
     """The sum as little-endian int32[64], clipped where it left their range."""
-    if len(packed) == PROTOTYPE_WIDTH * NARROW.itemsize:
+    if len(packed) == WIDTHS[0]:
         return packed
     return unpack(packed).clip(_INT32.min, _INT32.max).astype(NARROW).tobytes()
 
 
 def readable_cell(cell: Cell) -> Cell:
-    wide = PROTOTYPE_WIDTH * WIDE.itemsize
-    if not any(len(v) == wide for v in cell.vectors.values()):
+    if not any(len(v) == WIDTHS[1] for v in cell.vectors.values()):
         return cell
     return Cell(cell.key, cell.counts, {f: readable(v) for f, v in cell.vectors.items()})
 

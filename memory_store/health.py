@@ -84,8 +84,4 @@ def _persistence(info: dict[str, Any], config: dict[str, str]) -> list[Finding]:
     elif config.get("appendfsync") == "no":
         found.append(Finding("warning", "Redis leaves writing to the system (appendfsync no)",
                              'set "appendfsync everysec" in redis.conf'))
-    compact = config.get("hash-max-listpack-value", config.get("hash-max-ziplist-value"))
-    if compact is not None and int(compact) < 256:
-        found.append(Finding("warning", f"cells with vectors take more memory: hash-max-listpack-value is {compact}",
-                             'set "hash-max-listpack-value 1024" in redis.conf'))
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import compress
 
 import numpy as np
 
@@ -45,14 +46,11 @@ class KeyFilter:
         hashes = np.fromiter(map(hash, keys), dtype=np.int64, count=len(keys))
         hit = np.zeros(len(keys), dtype=bool)
         if len(self._sorted):
-            order = np.argsort(hashes)  # neighbours share cache lines: several times faster than in any order
-            at = np.searchsorted(self._sorted, hashes[order])
-            hit[order] = self._sorted[np.minimum(at, len(self._sorted) - 1)] == hashes[order]
-        found = [key for key, yes in zip(keys, hit.tolist(), strict=True) if yes]
-        if self._recent:
-            recent = self._recent
-            found += [key for key, yes in zip(keys, hit.tolist(), strict=True) if not yes and hash(key) in recent]
-        return found
+            at = np.searchsorted(self._sorted, hashes)
+            hit = self._sorted[np.minimum(at, len(self._sorted) - 1)] == hashes
+        if self._recent and (recent := self._recent.intersection(hashes.tolist())):
+            hit |= np.isin(hashes, np.fromiter(recent, dtype=np.int64, count=len(recent)))
+        return list(compress(keys, hit.tolist()))
 
     def follow(self, epoch: str | None, length: int, entries: Sequence[bytes]) -> set[str] | None:
         """Takes in what a read gave: the log's epoch, its length, and its entries from the last known one on.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from kie_ops.errors import ServiceError
+from kie_ops.errors import LogError, ServiceError
 from kie_ops.memory import Cell, Increment, Recall
 from memory_store import scripts
-from memory_store.cells import VECTOR, check_namespace, readable_cell, summed
+from memory_store.cells import WIDTHS, canonical, check_namespace, readable, summed
 from memory_store.connection import Connection
 from memory_store.health import Finding, findings, raise_errors
 from memory_store.key_filter import KeyFilter
@@ -25,7 +25,6 @@ _CELLS = 1_000  # cells a page when all are read
 _SAMPLE = 200  # cells whose size is asked for in stats
 _PATIENCE = 1_000  # reads in which new keys keep meeting the wanted ones
 _DRAFT_S = 3_600  # a draft of `compact` that its maker left goes by itself
-_NAMES = 100_000  # field names kept decoded
 
 
 class _Read(NamedTuple):
@@ -33,17 +32,7 @@ class _Read(NamedTuple):
     length: int
     entries: list[bytes]
     view: dict[str, int]
-    cells: list[list[bytes]]
-
-
-class _Names(dict[bytes, str]):
-    """Field names decoded once: a memory has few, but for examples."""
-
-    def __missing__(self, raw: bytes) -> str:
-        if len(self) >= _NAMES:
-            self.clear()
-        name = self[raw] = raw.decode()
-        return name
+    cells: list[bytes | None]
 
 
 class RedisStore:
@@ -62,7 +51,6 @@ class RedisStore:
         self._prefix = base + "c:"
         self._scripts: dict[str, Any] = {}
         self._filter = KeyFilter()
-        self._names = _Names()
         self._lock = threading.RLock()
         if verify:
             raise_errors(self.check(), self._connection.where)
@@ -79,33 +67,35 @@ class RedisStore:
                 if new is None or self._filter.known < read.length:
                     ask, asked_all = [], False  # another version log, or far behind: first the log alone
                 elif asked_all and new.isdisjoint(wanted):
-                    return Recall(dict(self._found(ask, read.cells)), read.view)
+                    return Recall(
+                        {key: _cell(key, text, readable) for key, text in zip(ask, read.cells, strict=True) if text},
+                        read.view,
+                    )
                 else:
                     ask, asked_all = self._filter.may_contain(wanted), True
         raise ServiceError("the memory gains keys faster than they can be read", where=self._connection.where)
 
-    def _found(self, keys: Iterable[str], cells: Iterable[list[bytes]]) -> Iterator[tuple[str, Cell]]:
-        for key, flat in zip(keys, cells, strict=True):
-            if flat:
-                yield key, readable_cell(self._cell(key, flat))
+    def _read(self, keys: Collection[str], known: int) -> _Read:
+        """One atomic read: MULTI ... EXEC."""
 
-    def _cell(self, key: str, flat: list[bytes]) -> Cell:
-        names, counts, vectors = self._names, {}, {}
-        for raw, value in zip(flat[::2], flat[1::2], strict=True):
-            name = names[raw]
-            if name.startswith(VECTOR):
-                vectors[name[len(VECTOR):]] = value
-            else:
-                counts[name] = int(value)
-        return Cell(key, counts, vectors)
+        def attempt() -> list[Any]:
+            applied, meta, log = self._base
+            pipe = self._client.pipeline(transaction=True)
+            pipe.hmget(meta, ["epoch", "clearing"])
+            pipe.llen(log)
+            # The last known entry is read again: its token shows whether this is still the log that the client knows.
+            pipe.lrange(log, max(known - 1, 0), known + _PAGE - 1)
+            pipe.hgetall(applied)
+            if keys:
+                pipe.mget([self._prefix + key for key in keys])
+            return pipe.execute()
 
-    def _read(self, keys: Iterable[str], known: int) -> _Read:
-        prefix = self._prefix
-        epoch, length, entries, applied, *cells = self._run(
-            scripts.READ, [prefix + key for key in keys], [known, _PAGE]
-        )
-        view = {chain.decode(): int(at) for chain, at in zip(applied[::2], applied[1::2], strict=True)}
-        return _Read(None if epoch is None else epoch.decode(), length, entries, view, cells)
+        (epoch, clearing), length, entries, applied, *cells = self._connection.call(attempt)
+        if clearing is not None:  # begun by a client that did not finish
+            self._finish_clearing()
+            return self._read(keys, known)
+        view = {chain.decode(): int(at) for chain, at in applied.items()}
+        return _Read(None if epoch is None else epoch.decode(), length, entries, view, cells[0] if cells else [])
 
     def positions(self) -> dict[str, int]:
         return self._read([], 0).view
@@ -141,9 +131,9 @@ class RedisStore:
         for at in range(0, len(keys), _CELLS):
             page = keys[at:at + _CELLS]
             read = self._read(page, 0)
-            for key, flat in zip(page, read.cells, strict=True):
-                if flat:
-                    yield read.view, self._cell(key, flat)
+            for key, text in zip(page, read.cells, strict=True):
+                if text:
+                    yield read.view, _cell(key, text)
 
     # -- writing
 
@@ -245,14 +235,27 @@ class RedisStore:
 
 
 def _argument(cell: list[Increment]) -> str:
-    """One cell's increments as the scripts read them: JSON [[field, ...], [integer or list of integers, ...]]."""
-    names: list[str] = []
-    values: list[int | tuple[int, ...]] = []
-    for i in cell:
-        if i.count:
-            names.append(i.field)
-            values.append(i.count)
-        if i.vector is not None:
-            names.append(VECTOR + i.field)
-            values.append(i.vector)
-    return json.dumps([names, values], ensure_ascii=False, separators=(",", ":"))
+    """One cell's increments as the scripts read them."""
+    counts = {i.field: i.count for i in cell if i.count}
+    vectors = {i.field: i.vector for i in cell if i.vector is not None}
+    return json.dumps({"counts": counts, "vectors": vectors}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _cell(key: str, text: bytes, vector: Callable[[bytes], bytes] = canonical) -> Cell:
+    """A cell from its text; `vector` brings each packed sum into the form wanted."""
+    try:
+        head, nul, rest = text.partition(b"\0")
+        counts: dict[str, int] = json.loads(head.decode())
+        if type(counts) is not dict:
+            raise ValueError("no counts")
+        if not nul:
+            return Cell(key, counts)
+        names, _, packed = rest.partition(b"\0")
+        fields: list[str] = json.loads(names)
+        width, over = divmod(len(packed), len(fields))
+        if over or width not in WIDTHS or type(fields) is not list:
+            raise ValueError("vectors of another length")
+        return Cell(key, counts, {name: vector(packed[n * width:(n + 1) * width]) for n, name in enumerate(fields)})
+    except (ValueError, TypeError, ZeroDivisionError) as e:
+        raise LogError(f"the memory holds what engram did not write: {e}", where=f"cell {key!r}",
+                       next_step="engram memory rebuild makes it anew from the log") from None

@@ -2,11 +2,13 @@
 
 Keys, all in one cluster slot (the braces are a hash tag)::
 
-    engram:{namespace}:applied   hash   chain -> position
-    engram:{namespace}:meta      hash   epoch (new after a wipe), clearing; numbers of cells, fields, logged keys
-    engram:{namespace}:keys      list   version log: JSON [token, key, ...] for each application that created cells
-    engram:{namespace}:c:KEY     hash   a cell: field -> integer, "vector:" + field -> packed sum
+    engram:{namespace}:applied   hash     chain -> position
+    engram:{namespace}:meta      hash     epoch (new after a wipe), clearing; numbers of cells, fields, logged keys
+    engram:{namespace}:keys      list     version log: JSON [token, key, ...] for each application that created cells
+    engram:{namespace}:c:KEY     string   a cell: JSON {field: count}; where it has vectors, NUL, JSON [field, ...],
+                                          NUL and their packed sums one after another, all int32[64] or all int64[64]
 
+A cell is a string and not a hash because one MGET reads them six times faster (1,900 cells: 2.5 ms against 15).
 Every script takes applied, meta, keys as KEYS 1-3; cells follow.  An error reply that begins with ENGRAM- is ours.
 """
 
@@ -25,24 +27,10 @@ if redis.call('HEXISTS', KEYS[2], 'clearing') == 1 then
 end
 """
 
-# ARGV: 1 entries of the version log known already, 2 how many more to give.
-# The last known entry is given again: its token shows whether the list is still the one that the client knows.
-READ = _GUARD + """
-local known = tonumber(ARGV[1])
-local out = {
-  redis.call('HGET', KEYS[2], 'epoch'),
-  redis.call('LLEN', KEYS[3]),
-  redis.call('LRANGE', KEYS[3], math.max(known - 1, 0), known + tonumber(ARGV[2]) - 1),
-  redis.call('HGETALL', KEYS[1]),
-}
-for i = 4, #KEYS do out[i + 1] = redis.call('HGETALL', KEYS[i]) end
-return out
-"""
-
-# plan() reads and checks, write() writes what was planned.  ARGV from `first` on: one JSON [[field], [value]] a cell,
-# a value being an integer or, for a vector, a list of integers.
+# plan() reads and checks, write() writes what was planned.
+# ARGV from `first` on: one JSON {"counts": {field: integer}, "vectors": {field: [integer, ...]}} a cell.
 _ADD = f"""
-local WIDTH, LIMIT, CHUNK = {PROTOTYPE_WIDTH}, {LIMIT}, 1000
+local WIDTH, LIMIT = {PROTOTYPE_WIDTH}, {LIMIT}
 local FORMAT = {{[4] = '<' .. string.rep('i4', WIDTH), [8] = '<' .. string.rep('i8', WIDTH)}}
 local problem
 
@@ -72,77 +60,105 @@ local function within(n, where)
   if n > LIMIT or n < -LIMIT then refuse('{RANGE}', where .. ' would leave 2^53') end
 end
 
-local function sum_count(have, n, where)
-  n = n + number(have, where)
-  within(n, where)
-  if n ~= 0 then return string.format('%.0f', n) end
+local function decoded(text, where)
+  local good, value = pcall(cjson.decode, text)
+  if good and type(value) == 'table' then return value end
+  refuse('{CORRUPT}', where .. ' holds no cell')
+  return {{}}
 end
 
-local function sum_vector(have, v, where)
-  if have then
-    local format = FORMAT[#have / WIDTH]
-    if not format then return refuse('{CORRUPT}', where .. ' holds no packed vector') end
-    local old = {{struct.unpack(format, have)}}
-    for i = 1, WIDTH do v[i] = v[i] + old[i] end
+-- counts, vectors (field -> list of integers), and how many fields they have
+local function parsed(text, where)
+  if not text then return {{}}, {{}}, 0 end
+  local cut = string.find(text, '\\0', 1, true)
+  local counts, vectors, size = decoded(string.sub(text, 1, (cut or 0) - 1), where), {{}}, 0
+  for _, n in pairs(counts) do
+    if type(n) ~= 'number' or n ~= math.floor(n) or n > LIMIT or n < -LIMIT then
+      refuse('{CORRUPT}', where .. ' holds a count that is no integer')
+    end
+    size = size + 1
   end
-  local some, width = false, 4
-  for i = 1, WIDTH do
-    within(v[i], where)
-    if v[i] ~= 0 then some = true end
-    if v[i] > 2147483647 or v[i] < -2147483648 then width = 8 end
-  end
-  if some and not problem then return struct.pack(FORMAT[width], unpack(v)) end
-end
-
-local function plan_cell(key, add)
-  local names, values, set, drop = add[1], add[2], {{}}, {{}}
-  local had = ask('HLEN', key) or 0
-  for from = 1, #names, CHUNK do
-    local to = math.min(from + CHUNK - 1, #names)
-    local have = had > 0 and ask('HMGET', key, unpack(names, from, to)) or {{}}
-    for j = from, to do
-      local old, where = have[j - from + 1], key .. ' ' .. names[j]
-      local sum = type(values[j]) == 'table' and sum_vector or sum_count
-      local new = sum(old, values[j], where)
-      if new then
-        set[#set + 1] = names[j]
-        set[#set + 1] = new
-        if not old then had = had + 1 end
-      elseif old then
-        drop[#drop + 1] = names[j]
-      end
+  if cut then
+    local again = string.find(text, '\\0', cut + 1, true) or #text + 1
+    local names = decoded(string.sub(text, cut + 1, again - 1), where)
+    local bytes = (#text - again) / #names
+    local format = FORMAT[bytes / WIDTH]
+    if not format then
+      refuse('{CORRUPT}', where .. ' holds vectors of another length')
+      return counts, vectors, size
+    end
+    for i, name in ipairs(names) do
+      local vector = {{struct.unpack(format, text, again + 1 + (i - 1) * bytes)}}
+      vector[WIDTH + 1] = nil  -- where unpack stopped
+      vectors[name] = vector
+      size = size + 1
     end
   end
-  return set, drop, had
+  return counts, vectors, size
+end
+
+local function add_counts(counts, more, where)
+  for name, n in pairs(more) do
+    n = n + (counts[name] or 0)
+    within(n, where)
+    counts[name] = n ~= 0 and n or nil
+  end
+end
+
+local function add_vectors(vectors, more, where)
+  for name, vector in pairs(more) do
+    local old, some = vectors[name], false
+    for i = 1, WIDTH do
+      if old then vector[i] = vector[i] + old[i] end
+      within(vector[i], where)
+      some = some or vector[i] ~= 0
+    end
+    vectors[name] = some and vector or nil
+  end
+end
+
+-- The cell's text, nil where nothing is left, and how many fields it has.
+local function encoded(counts, vectors)
+  local parts, names, packed, width = {{}}, {{}}, {{}}, 4
+  for name, n in pairs(counts) do
+    parts[#parts + 1] = cjson.encode(name) .. ':' .. string.format('%.0f', n)
+  end
+  for name, vector in pairs(vectors) do
+    names[#names + 1] = name
+    for i = 1, WIDTH do
+      if vector[i] > 2147483647 or vector[i] < -2147483648 then width = 8 end
+    end
+  end
+  if #parts + #names == 0 then return nil, 0 end
+  local text = '{{' .. table.concat(parts, ',') .. '}}'
+  if #names > 0 then
+    for i, name in ipairs(names) do packed[i] = struct.pack(FORMAT[width], unpack(vectors[name])) end
+    text = text .. '\\0' .. cjson.encode(names) .. '\\0' .. table.concat(packed)
+  end
+  return text, #parts + #names
 end
 
 local function plan(first)
   local cells = {{}}
   ask('LLEN', KEYS[3])
-  number(ask('HGET', KEYS[2], 'cells'), 'meta cells')
-  number(ask('HGET', KEYS[2], 'fields'), 'meta fields')
-  number(ask('HGET', KEYS[2], 'logged'), 'meta logged')
+  for _, name in ipairs({{'cells', 'fields', 'logged'}}) do number(ask('HGET', KEYS[2], name), 'meta ' .. name) end
   for i = 4, #KEYS do
-    local before = ask('HLEN', KEYS[i]) or 0
-    local set, drop, after = plan_cell(KEYS[i], cjson.decode(ARGV[first + i - 4]))
+    local add = cjson.decode(ARGV[first + i - 4])
+    local counts, vectors, before = parsed(ask('GET', KEYS[i]), KEYS[i])
+    add_counts(counts, add.counts, KEYS[i])
+    add_vectors(vectors, add.vectors, KEYS[i])
     if problem then return nil end
-    cells[#cells + 1] = {{KEYS[i], set, drop, before, after - #drop}}
+    local text, after = encoded(counts, vectors)
+    cells[#cells + 1] = {{KEYS[i], text or false, before, after}}
   end
   return cells
-end
-
-local function each_chunk(command, key, list)
-  for from = 1, #list, CHUNK do
-    redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, #list)))
-  end
 end
 
 local function write(cells, token, prefix)
   local created, many, fields = {{token}}, 0, 0
   for _, cell in ipairs(cells) do
-    local key, set, drop, before, after = unpack(cell)
-    each_chunk('HSET', key, set)
-    each_chunk('HDEL', key, drop)
+    local key, text, before, after = unpack(cell)
+    if text then redis.call('SET', key, text) else redis.call('DEL', key) end
     fields = fields + after - before
     if before == 0 and after > 0 then
       created[#created + 1] = string.sub(key, prefix + 1)

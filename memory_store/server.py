@@ -42,9 +42,7 @@ appendfsync everysec
 save ""
 maxmemory 0
 maxmemory-policy noeviction
-hash-max-listpack-value 1024
 """
-# listpack: a cell with packed vectors stays in the compact encoding (a third of the memory of a hash table).
 _PR_SET_PDEATHSIG = 1
 _LONGEST_SOCKET = 100  # sun_path has 108 bytes
 

@@ -49,10 +49,16 @@ CELL = "engram:{faults}:c:"
 @pytest.mark.parametrize(
     "poison",
     [
-        lambda r: r.hset(CELL + "p", SEEN, "many"),
-        lambda r: r.hset(CELL + "p", "vector:" + SEEN, b"short"),
-        lambda r: r.hset(CELL + "p", SEEN, str(2**53)),
-        lambda r: (r.delete(CELL + "p"), r.set(CELL + "p", "text")),
+        lambda r: r.set(CELL + "p", "text"),
+        lambda r: r.set(CELL + "p", '{"f":"many"}'),
+        lambda r: r.set(CELL + "p", '{"f":1.5}'),
+        lambda r: r.set(CELL + "p", '{"f":9007199254740993}'),
+        lambda r: r.set(CELL + "p", "7"),
+        lambda r: r.set(CELL + "p", f'{{"{SEEN}":{2**53 - 1}}}'),
+        lambda r: r.set(CELL + "p", b'{}\0["f"]\0short'),
+        lambda r: r.set(CELL + "p", b'{}\0["f"]'),
+        lambda r: r.set(CELL + "p", b'{}\0[]\0'),
+        lambda r: (r.delete(CELL + "p"), r.hset(CELL + "p", SEEN, 1)),
         lambda r: r.hset("engram:{faults}:applied", "s/0", "there"),
         lambda r: (r.delete("engram:{faults}:keys"), r.set("engram:{faults}:keys", "text")),
         lambda r: r.hset("engram:{faults}:meta", "cells", "some"),
@@ -72,6 +78,16 @@ def test_a_poisoned_value_leaves_nothing_half_applied(store: RedisStore, raw: re
     with pytest.raises((LogError, InputError)):
         store.erase(0, 1, "s/0", 0, more)
     assert snapshot(raw) == before
+
+
+@pytest.mark.parametrize("text", [b"text", b"7", b"\xff", b'{}\0[]\0', b'{}\0["f"]\0short', b'{}\0["f"]', b'{}\0{"f":1}\0'])
+def test_a_poisoned_cell_is_told_when_read(store: RedisStore, raw: redis.Redis, text: bytes) -> None:
+    store.apply("s/0", 0, 1, ones("a", "p"), erasures=0)
+    raw.set(CELL + "p", text)
+    for read in (lambda: store.recall(["p"]), lambda: list(store.cells())):
+        with pytest.raises(LogError, match="rebuild"):
+            read()
+    assert set(store.recall(["a"]).cells) == {"a"}
 
 
 def test_flushed_in_the_middle_positions_are_gone_and_the_caller_is_behind(store: RedisStore, raw: redis.Redis) -> None:

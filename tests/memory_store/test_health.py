@@ -33,7 +33,6 @@ def test_a_server_that_evicts_is_refused_with_the_line_to_change(own_server: Emb
         ({"appendonly": "no"}, "keeps nothing"),
         ({"appendonly": "no", "save": "60 1"}, "snapshots only"),
         ({"appendfsync": "no"}, "appendfsync no"),
-        ({"hash-max-listpack-value": "64"}, "hash-max-listpack-value"),
     ],
 )
 def test_what_costs_time_or_memory_is_a_warning(
