@@ -13,7 +13,16 @@ from moto.server import ThreadedMotoServer
 
 from kie_ops.memory import PROTOTYPE_WIDTH, Contribution, Increment, field
 from kie_ops.records import (
-    Argument, DeadLetter, Document, Event, Evidence, Mention, Place, Reading, Relation, span_id,
+    Argument,
+    DeadLetter,
+    Document,
+    Event,
+    Evidence,
+    Mention,
+    Place,
+    Reading,
+    Relation,
+    span_id,
 )
 from pipelines import faults, rows
 from pipelines.commit_log import Log, Transaction
@@ -67,7 +76,8 @@ def reading(offset: int, stream: str = STREAM, partition: int = 0) -> Reading:
     drug, ache = mention(0, 7, "CHEMICAL"), mention(21, 29, "DISEASE")
     relation = Relation(span_id(place, "", "relation", 0, 29), drug.mention_id, ache.mention_id, "treats", 0.75)
     argument = Argument("drug", 0, 7, "Aspirin", 0.5, drug.mention_id)
-    event = Event(span_id(place, "", "event", 8, 16), "treatment", 8, 16, "relieved", 0.5, (argument,), {"negated": "no"})
+    event = Event(span_id(place, "", "event", 8, 16), "treatment", 8, 16, "relieved", 0.5, (argument,),
+                  {"negated": "no"})
     return Reading(document, (ache, drug), (relation,), (event,), len(TEXT), 1)
 
 

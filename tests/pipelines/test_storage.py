@@ -142,7 +142,9 @@ def test_paths_stay_below_the_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "step"), [(errno.ENOSPC, "free space"), (errno.EACCES, "right to write")])
-def test_disk_full_and_forbidden_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str) -> None:
+def test_disk_full_and_forbidden_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str
+) -> None:
     storage = open_storage(str(tmp_path))
     storage.create("before", b"1")
 
