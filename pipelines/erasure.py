@@ -22,7 +22,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from kie_ops.errors import ServiceError
 from kie_ops.memory import Increment
@@ -31,6 +30,7 @@ from memory_store.store import ERASURES, Applied, MemoryStore
 from pipelines import parts, tombstones
 from pipelines.commit_log import Log, Transaction
 from pipelines.faults import at
+from pipelines.races import win
 from pipelines.storage import Storage
 from pipelines.tombstones import Tombstones
 from pipelines.whole_tables import whole_table
@@ -40,7 +40,6 @@ ERASED = "_log/_ERASED"
 LOCK = "_log/_ERASED.lock"
 REBUILDING = "_log/_REBUILD.lock"
 EVICTIONS = "evictions"
-ATTEMPTS = 60
 
 
 # -- 1 tombstone ----------------------------------------------------------------------------------------------------
@@ -52,14 +51,7 @@ def bury(storage: Storage, place: Place, hash: str, id: str) -> bool:
     One tombstone a transaction, so that memory knows either all of a transaction or nothing.
     """
     log = Log(storage, tombstones.STREAM, tombstones.PARTITION)
-    retrying = Retrying(
-        retry=retry_if_result(lambda done: done is None), stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.01, max=1.0),
-    )
-    try:
-        return bool(retrying(_bury_once, log, place, hash, id))
-    except RetryError:
-        raise ServiceError("others write all the time", where=log.chain, next_step="try again in a moment") from None
+    return win(lambda: _bury_once(log, place, hash, id), log.chain)
 
 
 def _bury_once(log: Log, place: Place, hash: str, id: str) -> bool | None:

@@ -19,15 +19,15 @@ from enum import Enum
 from typing import Any
 
 import pyarrow as pa
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from kie_ops import schemas
-from kie_ops.errors import LogError, ServiceError
+from kie_ops.errors import LogError
 from kie_ops.memory import Contribution, Increment, total
 from kie_ops.records import DeadLetter, Place
 from pipelines import rows
 from pipelines.commit_log import Log, Transaction, segment_size
 from pipelines.parts import MAX_INCREMENTS, contribution
+from pipelines.races import win
 from pipelines.storage import Storage
 
 TABLE = "operations"
@@ -39,7 +39,6 @@ SCHEMA = pa.schema([
     pa.field("meta", pa.string(), nullable=False),
 ])
 PARTITION = 0
-ATTEMPTS = 60
 
 
 class Op(str, Enum):
@@ -180,16 +179,7 @@ class Operations:
         outcomes: list[Outcome] = []
         while len(outcomes) < len(operations):
             left = operations[len(outcomes):]
-            retrying = Retrying(
-                retry=retry_if_result(lambda got: got is None), stop=stop_after_attempt(ATTEMPTS),
-                wait=wait_random_exponential(multiplier=0.01, max=1.0),
-            )
-            try:
-                outcomes += retrying(lambda left=left: self._try(left)) or ()  # type: ignore[misc]
-            except RetryError:
-                raise ServiceError(
-                    "others write all the time", where=self.log.chain, next_step="try again in a moment"
-                ) from None
+            outcomes += win(lambda left=left: self._try(left), self.log.chain)  # type: ignore[misc]
         return outcomes
 
     def commit_at(self, start: int, operations: Sequence[Operation], view: Mapping[str, int]) -> int:

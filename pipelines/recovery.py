@@ -11,67 +11,71 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
+from weakref import WeakKeyDictionary
 
-from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
-
-from kie_ops.errors import LogError, ServiceError
+from kie_ops.errors import LogError
 from kie_ops.memory import Cell
 from memory_store.local import LocalStore
 from memory_store.store import ERASURES, Applied, MemoryStore
 from pipelines import erasure
-from pipelines.commit_log import Log, chains as all_chains
+from pipelines.commit_log import Log, chains
 from pipelines.faults import at
 from pipelines.parts import parts
+from pipelines.races import win
 from pipelines.storage import Storage
 from pipelines.tombstones import Tombstones
 
 IDENTITY = "_log/_ID"
 MARK = "log-"
-ATTEMPTS = 100
-"""Times in a row that others may be in the way, without anything moving."""
 
 
-def catch_up(storage: Storage, store: MemoryStore, chains: Collection[str] | None = None) -> dict[str, int]:
-    """Applies to memory what it lacks of `chains` (all of them by default); its positions afterwards.
+def catch_up(storage: Storage, store: MemoryStore, names: Collection[str] | None = None) -> dict[str, int]:
+    """Applies to memory what it lacks of the chains `names` (all of them by default); its positions afterwards.
 
     Erasures come first, always.  A memory that lacks an erasure whose contribution is gone from the log, while it
     holds the document, is cleared and summed anew.  Raises LogError where memory holds more than the log, or what
     belongs to another log; ServiceError where a service is down or others never let go.
     """
-    retrying = Retrying(
-        retry=retry_if_result(lambda done: not done), stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.01, max=1.0),
-        retry_error_callback=lambda _: False,
-    )
-    if not retrying(_catch_up_once, storage, store, chains):
-        raise ServiceError(
-            "others change memory all the time", where=store.namespace, next_step="look for a second log, try again"
-        )
-    return store.positions()
+    return win(lambda: store.positions() if _catch_up_once(storage, store, names) else None, store.namespace)
 
 
 def _catch_up_once(storage: Storage, store: MemoryStore, names: Collection[str] | None) -> bool:
     """False: somebody else changed something meanwhile, start over."""
-    own(storage, store)
-    tombstones = Tombstones.load(storage)
+    ends = own(storage, store, names)
+    tombstones = _tombstones(storage)
     if not erasure.settle(storage, store, tombstones):
         return False
     positions = store.positions()
-    return all(_advance(store, log, positions.get(log.chain, 0), tombstones) for log in _logs(storage, names))
+    return all(
+        _advance(store, log, positions.get(log.chain, 0), end, tombstones)
+        for log, end in ends if log.chain != ERASURES
+    )
 
 
-def _advance(store: MemoryStore, log: Log, position: int, tombstones: Tombstones) -> bool:
+def _advance(store: MemoryStore, log: Log, position: int, end: int, tombstones: Tombstones) -> bool:
     try:
-        for part in parts(log, position, log.end(), tombstones):
-            applied = store.apply(
-                log.chain, part.start, part.end, part.increments, erasures=tombstones.position
-            )
+        for part in parts(log, position, end, tombstones):
+            applied = store.apply(log.chain, part.start, part.end, part.increments, erasures=tombstones.position)
             if applied in (Applied.STALE, Applied.BEHIND):
                 return False
             at("catching-up")
     except FileNotFoundError:  # trimmed between listing and reading
         return False
     return True
+
+
+_read: WeakKeyDictionary[Storage, Tombstones] = WeakKeyDictionary()
+_reading = Lock()
+
+
+def _tombstones(storage: Storage) -> Tombstones:
+    """All there are, of which only the new ones are read."""
+    with _reading:
+        if storage not in _read:
+            _read[storage] = Tombstones.load(storage)
+        _read[storage].refresh()
+        return _read[storage].up_to(_read[storage].position)
 
 
 def rebuild(storage: Storage, store: MemoryStore, *, force: bool = False) -> dict[str, int]:
@@ -98,8 +102,9 @@ def identity(storage: Storage) -> str:
         return storage.read(IDENTITY).decode()
 
 
-def own(storage: Storage, store: MemoryStore) -> None:
-    """Marks the namespace as this log's, where it bears no mark yet.  LogError where it is not, or knows too much.
+def own(storage: Storage, store: MemoryStore, names: Collection[str] | None = None) -> list[tuple[Log, int]]:
+    """Marks the namespace as this log's, where it bears no mark yet; the chains (of `names` and the erasures) and
+    their ends.  LogError where it is another's, or knows more than the log.
 
     The mark is a chain without contributions, so that it is as atomic and as lasting as everything in memory.
     """
@@ -108,16 +113,18 @@ def own(storage: Storage, store: MemoryStore) -> None:
     if mark not in positions:
         store.apply(mark, 0, 1, (), erasures=positions.get(ERASURES, 0))
         _check_mark(storage, store)
-    known = {log.chain: log for log in _logs(storage, None, erasures=True)}
-    for chain, position in positions.items():
-        end = known[chain].end() if chain in known else 0
-        if position > end and not chain.startswith(MARK):
+    logs = {log.chain: log for log in _logs(storage)}
+    asked = {*logs, *positions} if names is None else {*names, ERASURES}
+    ends = {chain: logs[chain].end() if chain in logs else 0 for chain in sorted(asked) if not chain.startswith(MARK)}
+    for chain, end in ends.items():
+        if positions.get(chain, 0) > end:
             raise LogError(
-                f"memory {store.namespace} holds {chain} up to {position}, but the log ends at {end}",
+                f"memory {store.namespace} holds {chain} up to {positions[chain]}, but the log ends at {end}",
                 where=storage.root,
                 next_step="check tables.root and memory.namespace; if the log was restored from an older copy, "
                           "run: engram memory rebuild",
             )
+    return [(logs[chain], end) for chain, end in ends.items() if chain in logs]
 
 
 def _check_mark(storage: Storage, store: MemoryStore) -> str:
@@ -131,11 +138,8 @@ def _check_mark(storage: Storage, store: MemoryStore) -> str:
     return mine
 
 
-def _logs(storage: Storage, names: Collection[str] | None, *, erasures: bool = False) -> Iterator[Log]:
-    for stream, partition in all_chains(storage):
-        log = Log(storage, stream, partition)
-        if (names is None or log.chain in names) and (erasures or log.chain != ERASURES):
-            yield log
+def _logs(storage: Storage) -> Iterator[Log]:
+    return (Log(storage, stream, partition) for stream, partition in chains(storage))
 
 
 # -- what memory should hold ----------------------------------------------------------------------------------------
@@ -158,7 +162,9 @@ def summed(storage: Storage, view: Mapping[str, int]) -> LocalStore:
     """
     tombstones = Tombstones.load(storage).up_to(view.get(ERASURES, 0))
     store = LocalStore("sum")
-    for log in _logs(storage, None):
+    for log in _logs(storage):
+        if log.chain == ERASURES:
+            continue
         for part in parts(log, 0, view.get(log.chain, 0), tombstones):
             store.apply(log.chain, part.start, part.end, part.increments, erasures=0)
     return store
@@ -169,14 +175,17 @@ def verify(storage: Storage, store: MemoryStore) -> list[Difference]:
 
     Raises ServiceError where memory changes all the time meanwhile.
     """
-    for _ in range(ATTEMPTS):
-        view = store.positions()
-        found = {cell.key: cell for cell in store.cells()}
-        if store.positions() == view:
-            expected = {cell.key: cell for cell in summed(storage, view).cells()}
-            return [d for key in sorted(expected.keys() | found.keys())
-                    for d in _compare(key, expected.get(key), found.get(key))]
-    raise ServiceError("memory changes while it is compared", where=store.namespace, next_step="stop the workers")
+    return win(lambda: _verify_once(storage, store), store.namespace)
+
+
+def _verify_once(storage: Storage, store: MemoryStore) -> list[Difference] | None:
+    view = store.positions()
+    found = {cell.key: cell for cell in store.cells()}
+    if store.positions() != view:
+        return None
+    expected = {cell.key: cell for cell in summed(storage, view).cells()}
+    return [difference for key in sorted(expected.keys() | found.keys())
+            for difference in _compare(key, expected.get(key), found.get(key))]
 
 
 def _compare(key: str, expected: Cell | None, found: Cell | None) -> Iterator[Difference]:
