@@ -34,7 +34,7 @@ VOCABULARIES = (".csv", ".txt", ".tsv")
 
 
 def correct(
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="The name, as it stands in text.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The name, as it stands in text.")] = None,
     label: Annotated[str | None, typer.Option(help="What it is.")] = None,
     reject: Annotated[bool, typer.Option("--reject", help="It is no mention at all.")] = False,
     concept: Annotated[str | None, typer.Option(metavar="SYSTEM:ID", help="What it stands for.")] = None,
@@ -98,7 +98,7 @@ def undo(
 
 
 def forget(
-    doc_id: Annotated[str | None, typer.Argument(metavar="[DOC_ID]", help="Every document of this id.")] = None,
+    doc_id: Annotated[str | None, typer.Argument(metavar="DOC_ID", help="Every document of this id.")] = None,
     place: Annotated[str | None, typer.Option(metavar="STREAM/PARTITION/OFFSET", help="The document there.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Does not ask.")] = False,
     config: ConfigOption = None,

@@ -29,10 +29,11 @@ def command(
     wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Also logs to Weights & Biases.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Trains on JSON Lines with labels.  Ctrl-C saves; the same command goes on where it stopped.
+    """Trains a model on JSON Lines with labels, fits its gate, and builds the memory it ships.
 
-    A new name becomes a domain of its own with the labels found in the data.  The run folder holds the loss curve,
-    TensorBoard events, a checkpoint, and after each epoch the domain as `engram extract --domain FOLDER` takes it.
+    Ctrl-C saves; the same command goes on where it stopped.  A new name becomes a domain of its own with the labels
+    found in the data.  The run folder is a domain that every command takes; it also holds the loss curve, TensorBoard
+    events and a checkpoint.
     """
     from kie_ops import training
 
@@ -42,16 +43,29 @@ def command(
         _domain(domain, data), data, folder, settings=settings, resume=resume, threads=threads, quiet=as_json,
         wandb=wandb,
     )
+    cells = _finish(folder, data, seed) if outcome.finished else None
     if as_json:
-        emit({**_plain(outcome), "folder": str(folder)})
+        emit({**_plain(outcome), "folder": str(folder), "memory_cells": cells})
     else:
         say = console()
-        say.print(table("dev, strict F1", ("scheme", "F1"), sorted(outcome.scores.items())))
+        say.print(table("dev, strict F1 in percent", ("scheme", "F1"),
+                        ((name, f"{100 * f1:.1f}") for name, f1 in sorted(outcome.scores.items()))))
         say.print(f"{outcome.step} of {outcome.steps} steps; the domain is in {folder}; "
                   f"see the curves with: tensorboard --logdir {folder}", markup=False)
     if not outcome.finished:
         console(stderr=True).print("interrupted: the same command goes on from here")
         raise typer.Exit(130)
+
+
+def _finish(folder: Path, data: Path, seed: int) -> int:
+    """Gate and shipped memory of a trained domain; the memory's cells."""
+    from kie_ops import frozen_memory, gate_training
+    from kie_ops.domain import Domain
+    from kie_ops.extractor import GATE, MEMORY
+
+    gate, cells = gate_training.fit(Domain.load(folder), data, seed=seed)
+    gate.save(folder / GATE)
+    return frozen_memory.write(cells.values(), folder / MEMORY)
 
 
 def _domain(name: str, data: Path) -> Domain:
