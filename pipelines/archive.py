@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import fsspec
 import zstandard
@@ -159,7 +159,7 @@ def _copy(
     progress: Callable[[int], None],
 ) -> tuple[dict[int, int], dict[int, str]]:
     sinks = {p: _Sink(file) for p, file in files.items()}
-    compressing = {p: zstandard.ZstdCompressor(level=LEVEL).stream_writer(sink, closefd=False)
+    compressing = {p: zstandard.ZstdCompressor(level=LEVEL).stream_writer(cast(BinaryIO, sink), closefd=False)
                    for p, sink in sinks.items()}
     counts = dict.fromkeys(files, 0)
     waited = 0.0

@@ -37,11 +37,14 @@ class EmbeddedBroker:
     """
 
     def __init__(self, data: Path | None = None, *, port: int | None = None, start_s: float = 30.0) -> None:
+        self.port = port or _free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        if _accepts(self.port):  # else we would wait for somebody else's broker, and find it ready
+            raise ServiceError("the embedded broker's port is taken", where=self.bootstrap,
+                               next_step="choose another port")
         self._temporary = data is None
         self.data = data or Path(tempfile.mkdtemp(prefix="engram-broker-"))
         self.data.mkdir(parents=True, exist_ok=True)
-        self.port = port or _free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
         self._log = self.data / "broker.log"
         command = [
             str(_binary()), "start", "--only", "kafka", "--kafka-port", str(self.port), "--data-dir", str(self.data),

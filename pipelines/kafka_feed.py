@@ -7,9 +7,11 @@ stream's identity is the topic's UUID, so that a topic made anew is a new stream
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -50,6 +52,7 @@ REFUSED: dict[str, str] = {
 }
 SAFE = {"enable_auto_commit": False, "auto_offset_reset": "none", "isolation_level": "read_committed",
         "allow_auto_create_topics": False}
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _WRONG = (KafkaConfigurationError, SaslAuthenticationFailedError, TopicAuthorizationFailedError,
           UnsupportedVersionError)
 
@@ -64,6 +67,10 @@ def check_options(source: Source) -> None:
         if name not in KafkaConsumer.DEFAULT_CONFIG:
             raise ConfigError("kafka-python knows no such consumer setting", where=where,
                               next_step="see the settings of kafka.KafkaConsumer")
+        if name.startswith("ssl_") and name.endswith("file") and value and not Path(value).is_file():
+            raise ConfigError(f"no such file: {value}", where=where, next_step="check the path")
+        if name == "security_protocol" and value not in PROTOCOLS:
+            raise ConfigError(f"no such protocol: {value}", where=where, next_step=f"one of {', '.join(PROTOCOLS)}")
 
 
 def admin(source: Source) -> KafkaAdminClient:
@@ -255,6 +262,8 @@ class KafkaFeed:
 
 def _open(client: Any, source: Source, options: dict[str, Any]) -> Any:
     where = f"source.bootstrap = {source.bootstrap}"
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):  # the library repeats at ERROR what is said here once
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         return client(bootstrap_servers=source.bootstrap.split(","), **options)
     except KafkaError as e:

@@ -8,52 +8,66 @@ multi-processing modes lose what a bundle leaves over, so they are refused.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from kie_ops.errors import ConfigError, EngramError
-from pipelines import graph, logs
+from kie_ops.errors import ConfigError, EngramError, InputError
+from pipelines import archive_feed, graph, logs, metrics
+from pipelines.archive_feed import ArchiveFeed
 from pipelines.beam_source import finished
 from pipelines.config import Config
 from pipelines.feed import Feed
 from pipelines.job import Job, Serving, Worker, serving
+from pipelines.kafka_feed import KafkaFeed
 from pipelines.shard import Shard
 from pipelines.storage import Storage, local_root
+from pipelines.supervisor import START_PATIENCE_S, keep_memory_flat, stopped_by_signals, supervise
 
-START_PATIENCE_S = 60.0
-"""How long a service may be away when a run starts, before it ends with its error.  Later it is waited for."""
 STANDBY_POLL_S = 0.5
-_M_ARENA_MAX = -8
 
 Feeds = Callable[[int, int], Feed]
 OpenWorker = Callable[[Config, Shard, Storage], Worker]
 
 
-def run(config: Config, feeds: Feeds, open_worker: OpenWorker, stop: threading.Event | None = None) -> None:
-    """Reads `feeds` until it is exhausted, idle for `run.until_idle_s`, or `stop` is set (also by SIGINT, SIGTERM).
+def run(config: Config, inputs: Sequence[str] | None = None, stop: threading.Event | None = None) -> None:
+    """Reads the configured topic, or the archives and files that `inputs` name, into tables and memory.
 
-    feeds, open_worker: see :class:`pipelines.job.Job`; picklable where there are several shards.  Raises the error
-    that ended the run: never for a service that goes away while it runs, InputError for files that could not be read.
+    Ends when an input is exhausted, a topic idle for `run.until_idle_s`, or `stop` is set (also by SIGINT, SIGTERM).
+    Raises the error that ended the run: never for a service that goes away while it runs, InputError for files that
+    could not be read to their end, after everything else was.
     """
-    stop = stop or threading.Event()
-    with stopped_by_signals(stop):
-        if config.source.shards == 1:
-            serve(Job(config, feeds, open_worker), 0, stop)
-            return
-        from pipelines.supervisor import supervise
+    from pipelines.worker import open_worker
 
-        supervise(Job(config, feeds, open_worker), stop)
+    stop = stop or threading.Event()
+    if inputs is None:
+        run_feeds(config, partial(KafkaFeed, config.source), open_worker, stop)
+        return
+    problems: list[InputError] = []
+    for source in archive_feed.inputs(inputs):
+        if not stop.is_set():
+            try:
+                run_feeds(config, partial(ArchiveFeed, source, config.source.format), open_worker, stop)
+            except InputError as e:
+                problems.append(e)
+    _raise_first(problems)
+
+
+def run_feeds(config: Config, feeds: Feeds, open_worker: OpenWorker, stop: threading.Event) -> None:
+    """The same for any feed and worker; both picklable where there are several shards (:class:`pipelines.job.Job`)."""
+    with stopped_by_signals(stop):
+        if config.source.shards > 1:
+            supervise(Job(config, feeds, open_worker), stop, serve)
+            return
+        if config.run.metrics_port is not None:
+            metrics.serve(config.run.metrics_port)
+        serve(Job(config, feeds, open_worker), 0, stop)
 
 
 def serve(job: Job, k: int, stop: threading.Event, patience_s: float = START_PATIENCE_S) -> None:
@@ -69,13 +83,17 @@ def serve(job: Job, k: int, stop: threading.Event, patience_s: float = START_PAT
                 _round(job, k, options)
         if here.failure is not None:
             raise here.failure
-        problems = here.shard.feed.problems()
-        if problems:
-            for problem in problems[1:]:
-                logs.get().error("input problem", error=str(problem))
-            raise problems[0]
+        _raise_first(here.shard.feed.problems())
     finally:
         here.close()
+
+
+def _raise_first(problems: Sequence[EngramError]) -> None:
+    """The others are logged."""
+    for problem in problems[1:]:
+        logs.get().error("input problem", error=str(problem))
+    if problems:
+        raise problems[0]
 
 
 def _open(job: Job, k: int, stop: threading.Event, patience_s: float) -> Serving | None:
@@ -116,26 +134,6 @@ def pipeline_options(config: Config) -> PipelineOptions:
 
 
 @contextlib.contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`; a second SIGINT interrupts at once, which loses nothing but time."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def on_signal(number: int, frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
 def _standby(here: Serving) -> Iterator[None]:
     """Holds the shard's advisory lock; while another worker on this machine has it, waits as a hot standby.
 
@@ -163,11 +161,3 @@ def _standby(here: Serving) -> Iterator[None]:
         if waiting:
             logs.get().info("taking over", shard=here.k)
         yield
-
-
-def keep_memory_flat() -> None:
-    """Two malloc arenas, and Arrow on the system's allocator: otherwise resident memory creeps up between rounds."""
-    pa.set_memory_pool(pa.system_memory_pool())
-    with contextlib.suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 2)
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # for processes started from here

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kie_ops.records import RawRecord
 from pipelines.config import Config
 from pipelines.feed import Feed
+from pipelines.metrics import METRICS
 
 if TYPE_CHECKING:
     from pipelines.commit_log import Log
@@ -80,10 +81,12 @@ class Shard:
             self.next[partition] = end
 
     def report(self, partition: int) -> None:
-        """Tells the feed how far the partition is committed."""
-        tail = self.logs[partition].tail
-        if tail is not None:
-            self.feed.report(partition, tail)
+        """Tells feed and metrics how far the partition is committed."""
+        log = self.logs[partition]
+        if log.tail is not None:
+            self.feed.report(partition, log.tail)
+            METRICS.position.labels(log.chain).set(log.tail)
+            METRICS.lag.labels(log.chain).set(self.feed.lag().get(partition, 0))
 
     # -- step 2 -----------------------------------------------------------------------------------------------------
 

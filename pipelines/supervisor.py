@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing as mp
 import os
@@ -9,19 +10,27 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import pyarrow as pa
+
 from kie_ops.errors import ConfigError, EngramError
-from pipelines import logs
+from pipelines import logs, metrics
 from pipelines.job import Job
 
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
 """A process that lived so long is started anew at once; one that dies sooner, after a pause that doubles."""
 STOP_S = 60.0
-_CRASH, _PR_SET_PDEATHSIG = 70, 1
+START_PATIENCE_S = 60.0
+"""How long a service may be away when a run starts, before it ends with its error.  Later it is waited for."""
+_CRASH, _PR_SET_PDEATHSIG, _M_ARENA_MAX = 70, 1, -8
+
+Serve = Callable[[Job, int, threading.Event, float], None]
+"""(job, k, stop, patience_s): serves one shard in the process it is called in."""
 
 
 @dataclass
@@ -34,24 +43,22 @@ class _Child:
     finished: bool = False
 
 
-def supervise(job: Job, stop: threading.Event) -> None:
-    """Serves every shard of `job` until all have finished or `stop` is set.
+def supervise(job: Job, stop: threading.Event, serve: Serve) -> None:
+    """Has `serve` serve every shard of `job` in a process of its own until all have finished or `stop` is set.
 
     Raises the error of a shard that somebody has to act on; one that crashed is started anew.
     """
     if job.config.memory.url == "local":
         raise ConfigError("memory in the process is not shared between shards", where="memory.url",
                           next_step="use embedded or a Redis, or set source.shards to 1")
-    from pipelines.local_runner import START_PATIENCE_S, keep_memory_flat
-
     keep_memory_flat()  # sets the environment that the children start with
     memory = _hold_memory(job)
     context = mp.get_context("spawn")
-    children = [_start(context, job, k, START_PATIENCE_S) for k in range(job.config.source.shards)]
+    children = [_start(context, job, k, serve, START_PATIENCE_S) for k in range(job.config.source.shards)]
     try:
         while not stop.is_set() and not all(child.finished for child in children):
             for k, child in enumerate(children):
-                children[k] = _tend(context, job, k, child)
+                children[k] = _tend(context, job, k, serve, child)
             stop.wait(0.1)
     finally:
         _end(children)
@@ -67,15 +74,16 @@ def _hold_memory(job: Job) -> Any:
     return open_store(job.config)
 
 
-def _start(context: Any, job: Job, k: int, patience_s: float) -> _Child:
+def _start(context: Any, job: Job, k: int, serve: Serve, patience_s: float) -> _Child:
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(job, k, patience_s, there, os.getpid()), name=f"shard-{k}")
+    arguments = (job, k, serve, patience_s, there, os.getpid())
+    process = context.Process(target=_serve, args=arguments, name=f"shard-{k}")
     process.start()
     there.close()
     return _Child(process, here, time.monotonic())
 
 
-def _tend(context: Any, job: Job, k: int, child: _Child) -> _Child:
+def _tend(context: Any, job: Job, k: int, serve: Serve, child: _Child) -> _Child:
     """Looks after one process: an error somebody must act on is raised, a crash is mended."""
     if child.finished or child.process.is_alive():
         return child
@@ -95,7 +103,7 @@ def _tend(context: Any, job: Job, k: int, child: _Child) -> _Child:
                            pause_s=child.pause_s)
     if now < child.due:
         return child
-    fresh = _start(context, job, k, float("inf"))
+    fresh = _start(context, job, k, serve, float("inf"))
     fresh.pause_s = min(2 * child.pause_s, LONGEST_PAUSE_S)
     return fresh
 
@@ -120,20 +128,17 @@ def _end(children: list[_Child]) -> None:
         child.errors.close()
 
 
-def _serve(job: Job, k: int, patience_s: float, errors: Connection, parent: int) -> None:
+def _serve(job: Job, k: int, serve: Serve, patience_s: float, errors: Connection, parent: int) -> None:
     """The process of one shard.  Ends with its parent, so that nothing works on unseen."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return
     logs.configure()
-    from pipelines.local_runner import serve, stopped_by_signals
-    from pipelines.metrics import serve as serve_metrics
-
     stop = threading.Event()
     try:
         with stopped_by_signals(stop):
             if job.config.run.metrics_port is not None:
-                serve_metrics(job.config.run.metrics_port, shard=k)
+                metrics.serve(job.config.run.metrics_port, shard=k)
             serve(job, k, stop, patience_s)
     except EngramError as e:
         errors.send(e)
@@ -141,3 +146,31 @@ def _serve(job: Job, k: int, patience_s: float, errors: Connection, parent: int)
     except Exception as e:
         logs.get().error("a shard's process failed", shard=k, exc_info=e)
         sys.exit(_CRASH)
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; a second SIGINT interrupts at once, which loses nothing but time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(number: int, frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def keep_memory_flat() -> None:
+    """Two malloc arenas, and Arrow on the system's allocator: otherwise resident memory creeps up between rounds."""
+    pa.set_memory_pool(pa.system_memory_pool())
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 2)
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # for processes started from here
