@@ -32,7 +32,7 @@ setup: $(READY) ## virtual environment .venv with everything pinned in constrain
 $(READY): setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(FIND_LINKS) \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt $(FIND_LINKS) \
 	  --editable '.[dev]' \
 	|| $(BIN)/python -m pip install --quiet --constraint constraints.txt $(FIND_LINKS) --editable '.[dev]'
 	touch $@
