@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from kie_ops.errors import LogError, ServiceError
+from kie_ops.errors import ServiceError
 from kie_ops.memory import Cell, Increment, Recall
 from memory_store import scripts
-from memory_store.cells import WIDTHS, canonical, check_namespace, readable, summed
+from memory_store.cell_text import argument, decode
+from memory_store.cells import check_namespace, readable, summed
 from memory_store.connection import Connection
 from memory_store.health import Finding, findings, raise_errors
 from memory_store.key_filter import KeyFilter
@@ -67,10 +68,7 @@ class RedisStore:
                 if new is None or self._filter.known < read.length:
                     ask, asked_all = [], False  # another version log, or far behind: first the log alone
                 elif asked_all and new.isdisjoint(wanted):
-                    return Recall(
-                        {key: _cell(key, text, readable) for key, text in zip(ask, read.cells, strict=True) if text},
-                        read.view,
-                    )
+                    return Recall({cell.key: cell for cell in decode(ask, read.cells, readable)}, read.view)
                 else:
                     ask, asked_all = self._filter.may_contain(wanted), True
         raise ServiceError("the memory gains keys faster than they can be read", where=self._connection.where)
@@ -131,9 +129,8 @@ class RedisStore:
         for at in range(0, len(keys), _CELLS):
             page = keys[at:at + _CELLS]
             read = self._read(page, 0)
-            for key, text in zip(page, read.cells, strict=True):
-                if text:
-                    yield read.view, _cell(key, text)
+            for cell in decode(page, read.cells):
+                yield read.view, cell
 
     # -- writing
 
@@ -147,7 +144,7 @@ class RedisStore:
 
     def _write(self, script: str, header: list[Any], increments: Sequence[Increment]) -> Applied:
         sums = summed(increments)
-        cells = [_argument(cell) for cell in sums.values()]
+        cells = [argument(cell) for cell in sums.values()]
         keys = [self._prefix + key for key in sums]
         head = [len(self._prefix.encode()), *header]
         return Applied(self._run(script, keys, [*head, *cells], token=True).decode())
@@ -232,30 +229,3 @@ class RedisStore:
                 raise
         self._finish_clearing()  # begun by a client that did not finish
         return self._connection.call(attempt)
-
-
-def _argument(cell: list[Increment]) -> str:
-    """One cell's increments as the scripts read them."""
-    counts = {i.field: i.count for i in cell if i.count}
-    vectors = {i.field: i.vector for i in cell if i.vector is not None}
-    return json.dumps({"counts": counts, "vectors": vectors}, ensure_ascii=False, separators=(",", ":"))
-
-
-def _cell(key: str, text: bytes, vector: Callable[[bytes], bytes] = canonical) -> Cell:
-    """A cell from its text; `vector` brings each packed sum into the form wanted."""
-    try:
-        head, nul, rest = text.partition(b"\0")
-        counts: dict[str, int] = json.loads(head.decode())
-        if type(counts) is not dict:
-            raise ValueError("no counts")
-        if not nul:
-            return Cell(key, counts)
-        names, _, packed = rest.partition(b"\0")
-        fields: list[str] = json.loads(names)
-        width, over = divmod(len(packed), len(fields))
-        if over or width not in WIDTHS or type(fields) is not list:
-            raise ValueError("vectors of another length")
-        return Cell(key, counts, {name: vector(packed[n * width:(n + 1) * width]) for n, name in enumerate(fields)})
-    except (ValueError, TypeError, ZeroDivisionError) as e:
-        raise LogError(f"the memory holds what engram did not write: {e}", where=f"cell {key!r}",
-                       next_step="engram memory rebuild makes it anew from the log") from None

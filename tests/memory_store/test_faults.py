@@ -80,12 +80,16 @@ def test_a_poisoned_value_leaves_nothing_half_applied(store: RedisStore, raw: re
     assert snapshot(raw) == before
 
 
-@pytest.mark.parametrize("text", [b"text", b"7", b"\xff", b'{}\0[]\0', b'{}\0["f"]\0short', b'{}\0["f"]', b'{}\0{"f":1}\0'])
+@pytest.mark.parametrize(
+    "text",
+    [b"text", b"7", b"[]", b"\xff", b"{},{}", b"",
+     b'{}\0[]\0', b'{}\0["f"]\0short', b'{}\0["f"]', b'{}\0{"f":1}\0', b"{}\0\0"],
+)
 def test_a_poisoned_cell_is_told_when_read(store: RedisStore, raw: redis.Redis, text: bytes) -> None:
     store.apply("s/0", 0, 1, ones("a", "p"), erasures=0)
     raw.set(CELL + "p", text)
-    for read in (lambda: store.recall(["p"]), lambda: list(store.cells())):
-        with pytest.raises(LogError, match="rebuild"):
+    for read in (lambda: store.recall(["a", "p"]), lambda: list(store.cells())):
+        with pytest.raises(LogError, match=r"cell 'p'.*rebuild"):
             read()
     assert set(store.recall(["a"]).cells) == {"a"}
 
