@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from moto.server import ThreadedMotoServer
-
 from kie_ops.memory import PROTOTYPE_WIDTH, Contribution, Increment, field
 from kie_ops.records import (
     Argument,
@@ -26,6 +24,7 @@ from kie_ops.records import (
 )
 from pipelines import faults, rows
 from pipelines.commit_log import Log, Transaction
+from pipelines.publisher import Publisher
 from pipelines.storage import Storage, open_storage
 
 STREAM, DOMAIN, VERSION = "stream-1", "medical", "model-1"
@@ -41,6 +40,8 @@ class Killed(BaseException):
 @functools.cache
 def _s3() -> str:
     """The address of an S3 server in this process, started once."""
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -154,3 +155,18 @@ class KillAt:
         self.passed.append(step)
         if len(self.passed) == self.n:
             raise Killed(step)
+
+
+SIZE, CUTS = 10, (0, 6, 10, 13)
+"""A chain with a closed segment and an open one."""
+
+
+def work(storage: Storage, cuts: Iterable[int] = CUTS) -> None:
+    """What a worker does after a start: goes on from the log's end, publishing after each commit.  A transaction that
+    somebody else committed first is left to them."""
+    publisher, log = Publisher(storage, SIZE), Log(storage, STREAM, 0)
+    publisher.publish(log)
+    for start, end in itertools.pairwise(cuts):
+        if start == log.end():
+            log.commit(transaction(start, end))
+            publisher.publish(log)
