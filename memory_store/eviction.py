@@ -4,8 +4,8 @@ The rule: only cells that engram wrote itself (every field's source is self) fro
 training, vocabularies and reviewers wrote never goes.  An eviction is a contribution like any other, of negative
 increments: committed to the log (`CHAIN`) and applied from there, so memory stays the sum of its contributions.
 
-Not guaranteed: that the cap is kept where too few cells may go.  And as an eviction takes out what a document had
-added, erasing that document later leaves its cells at minus one; readers take counts below one as nothing.
+Not guaranteed: that the cap is kept where too few cells may go.  An eviction takes out what a document had added, so
+whoever erases that document later has to take its evictions back with it; else its cells stay at minus one.
 """
 
 from __future__ import annotations

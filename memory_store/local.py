@@ -80,6 +80,9 @@ class LocalStore:
             self._cells.clear()
             self._positions.clear()
 
+    def compact(self) -> bool:
+        return True
+
     def forget_positions(self) -> None:
         """Keeps the cells but stands at the beginning of every chain: for a memory made from a file."""
         with self._lock:

@@ -168,8 +168,7 @@ class RedisStore:
     def compact(self) -> bool:
         """Rewrites the version log with the keys that have cells, in the same order.  Readers load it anew.
 
-        False where the memory was cleared or compacted meanwhile.  Worth it where `stats().log_keys` is far above
-        `cells`; what is created while it runs is kept.
+        What is created while it runs is kept.
         """
         first = self._read([], 0)
         keys, _ = self._keys()

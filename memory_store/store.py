@@ -89,4 +89,11 @@ class MemoryStore(Memory, Protocol):
         """Forgets everything, positions included."""
         ...
 
+    def compact(self) -> bool:
+        """Drops what is left of cells that are gone; worth it where `stats().log_keys` is far above `cells`.
+
+        False where the memory was cleared or compacted meanwhile, which is as good.
+        """
+        ...
+
     def close(self) -> None: ...
