@@ -180,7 +180,10 @@ class Ledger:
             view = self.store.positions()
             if view.get(self.evictions.log.chain, 0) != start:
                 break
-            batch = [Operation(Op.NOTE, "eviction", tuple(cells[k])) for k in keys[done : done + EVICTED_AT_ONCE]]
+            batch = [
+                Operation(Op.NOTE, f"evicted-{start + n}", tuple(cells[key]), origin="eviction")
+                for n, key in enumerate(keys[done : done + EVICTED_AT_ONCE])
+            ]
             written = self.evictions.commit_at(start, batch, view)
             if not written:
                 break

@@ -20,6 +20,9 @@ WITHHELD = frozenset({"text", "raw", "value", "title", "surface", "trigger", "do
 SILENT = ("kafka",)
 """Says every attempt of every connection.  What fails for good is an error of ours; --debug shows the rest."""
 
+MISSING_EXTRAS = "apache_beam/io/gcp/"
+"""Warns through the root logger, at import, that cloud packages nobody asked for are not installed."""
+
 QUIET = ("apache_beam", "urllib3", "botocore", "asyncio", "filelock", "transformers", "matplotlib")
 """Libraries held at WARNING even when debugging: some log the records that they move."""
 
@@ -54,6 +57,7 @@ def configure(*, json: bool | None = None, debug: bool = False, stream: TextIO |
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     ))
+    handler.addFilter(lambda record: debug or MISSING_EXTRAS not in record.pathname)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -66,7 +66,10 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`increments` count for ADD and NOTE; `origin` (default: the id) names them in memory_log; `meta` is JSON."""
+    """`increments` count for ADD and NOTE; `origin` (default: the id) names them in memory_log; `meta` is JSON.
+
+    `letter`: what could not be used, kept whole as a dead letter of the chain.
+    """
 
     op: Op
     id: str
@@ -126,6 +129,7 @@ class Operations:
         self._entries: list[Entry] = []
         self._added: dict[str, Entry] = {}
         self._withdrawn: set[str] = set()
+        self._noted: set[str] = set()
 
     # -- what was said so far ---------------------------------------------------------------------------------------
 
@@ -168,6 +172,8 @@ class Operations:
                 self._added.setdefault(entry.id, entry)
             elif entry.op is Op.WITHDRAW:
                 self._withdrawn.add(entry.id)
+            else:
+                self._noted.add(entry.id)
 
     # -- saying more ------------------------------------------------------------------------------------------------
 
@@ -224,7 +230,8 @@ class Operations:
         self, start: int, writing: Sequence[_Settled], view: Mapping[str, int] | None = None
     ) -> Transaction:
         stream = self.log.stream
-        contributions, records, letters = [], [], []
+        contributions, records = [], []
+        letters: list[DeadLetter] = []
         for position, settled in enumerate(writing, start):
             place, operation = Place(stream, PARTITION, position), settled.operation
             origin = operation.origin or operation.id
@@ -235,8 +242,10 @@ class Operations:
                 "meta": json.dumps(dict(operation.meta), ensure_ascii=False, sort_keys=True),
             })
             if operation.letter is not None:
-                letters.append((place, operation.letter))
+                letters.append(replace(operation.letter, place=place))
         tables = {TABLE: pa.Table.from_pylist(records, SCHEMA), "memory_log": rows.memory_log(contributions)}
+        if letters:
+            tables["dead_letters"] = rows.to_tables([], letters, [], stream, "")["dead_letters"]
         return Transaction(stream, PARTITION, start, start + len(writing), dict(view or {}), "engram", tables)
 
 
@@ -247,12 +256,15 @@ class _Draft:
         self._chain = chain
         self._added: dict[str, _Settled] = {}
         self._withdrawn: set[str] = set()
+        self._noted: set[str] = set()
 
     def settle(self, operation: Operation) -> _Settled:
         id = operation.id
         gone = id in self._withdrawn or id in self._chain._withdrawn
         if operation.op is Op.NOTE:
-            return _Settled(operation, Status.NOTED, operation.increments)
+            said = id in self._noted or id in self._chain._noted
+            return _Settled(operation, Status.DUPLICATE) if said else \
+                _Settled(operation, Status.NOTED, operation.increments)
         if operation.op is Op.WITHDRAW:
             if gone:
                 return _Settled(operation, Status.DUPLICATE)
@@ -274,6 +286,8 @@ class _Draft:
             self._added[settled.operation.id] = settled
         elif settled.status in (Status.UNDONE, Status.EARLY):
             self._withdrawn.add(settled.operation.id)
+        elif settled.status is Status.NOTED:
+            self._noted.add(settled.operation.id)
 
     def _had(self, id: str) -> tuple[Increment, ...] | None:
         if id in self._added:

@@ -75,6 +75,12 @@ class Origin:
     outcome: str
     label: str
     count: int
+    place: Place
+    """Where it was committed: of a document its own place, else its place among corrections or imports."""
+
+    @property
+    def about(self) -> tuple[str, str, str, str]:
+        return self.key, self.source, self.outcome, self.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +90,13 @@ class Why:
     mention: Row
     document: Row
     hard_weight: float
+    view: Mapping[str, int]
+    """Applied position by chain in the memory that the mention's batch was read with."""
     origins: tuple[Origin, ...]
-    """At most `limit` a piece of evidence, first written first."""
+    """Of those that the decision saw, at most `limit` a piece of evidence, first written first."""
     origins_left_out: int = 0
+    forgotten: int = 0
+    """Counts of the evidence whose origin is no longer there: documents forgotten, corrections undone since."""
 
 
 class Tables:
@@ -187,6 +197,19 @@ class Tables:
                 ).to_pylist()
         return sorted(found, key=lambda r: (r["stream"], r["partition"], r["offset"], r["key"], r["field"]))
 
+    def view(self, place: Place) -> dict[str, int] | None:
+        """The view that the transaction with this place was read with; None where it is not there."""
+        from pipelines.commit_log import Log
+
+        for transaction in Log(self.storage, place.stream, place.partition).transactions():
+            if transaction.start <= place.offset < transaction.end:
+                return dict(transaction.view)
+        found = self.rows(
+            'select view from transactions where stream = ? and "partition" = ? and "from" <= ? and ? < "to"',
+            [place.stream, place.partition, place.offset, place.offset],
+        )
+        return dict(found[0]["view"]) if found else None
+
     def find(self, table: str, **equal: Any) -> Row | None:
         """The first row of `table` with these values: published, or in the log still."""
         where = " and ".join(f'"{column}" = ?' for column in equal)
@@ -218,20 +241,27 @@ def why(tables: Tables, mention_id: str, *, limit: int = 10) -> Why:
             "no such mention", where=mention_id,
             next_step="mention ids stand in the column mention_id of the table entities, under the same tables.root",
         )
-    at = {column: mention[column] for column in ("stream", "partition", "offset")}
-    document = tables.find("documents", **at) or {}
-    evidence = mention["evidence"] or []
-    wanted = {(e["key"], e["source"], e["outcome"], e["label"] or "") for e in evidence}
-    counted: dict[tuple[str, str, str, str], int] = {}
-    kept: list[Origin] = []
-    for origin in origins(tables, {e["key"] for e in evidence}):
-        about = (origin.key, origin.source, origin.outcome, origin.label)
-        if about not in wanted:
-            continue
-        counted[about] = counted.get(about, 0) + 1
-        if counted[about] <= limit:
-            kept.append(origin)
-    return Why(mention, document, 1.0 - mention["soft_weight"], tuple(kept), sum(counted.values()) - len(kept))
+    place = place_of(mention)
+    document = tables.find("documents", stream=place.stream, partition=place.partition, offset=place.offset) or {}
+    view = tables.view(place) or {}
+    left = {(e["key"], e["source"], e["outcome"], e["label"] or ""): e["count"] for e in mention["evidence"] or []}
+    seen: dict[tuple[str, str, str, str], list[Origin]] = {}
+    for origin in origins(tables, {about[0] for about in left}):
+        if origin.about in left and _saw(view, place, origin.place):
+            seen.setdefault(origin.about, []).append(origin)
+            left[origin.about] -= origin.count
+    kept = [origin for some in seen.values() for origin in some[:limit]]
+    return Why(
+        mention, document, 1.0 - mention["soft_weight"], view, tuple(kept),
+        sum(map(len, seen.values())) - len(kept), sum(max(0, n) for n in left.values()),
+    )
+
+
+def _saw(view: Mapping[str, int], reader: Place, written: Place) -> bool:
+    """Whether the decision at `reader` knew what was `written`: by its view, or earlier in its own batch."""
+    if (written.stream, written.partition) == (reader.stream, reader.partition):
+        return written.offset < reader.offset
+    return written.offset < view.get(written.chain, 0)
 
 
 def origins(tables: Tables, keys: Collection[str]) -> list[Origin]:
@@ -240,7 +270,8 @@ def origins(tables: Tables, keys: Collection[str]) -> list[Origin]:
     for row in tables.increments(keys):
         source, scheme, outcome, rest = split_field(row["field"])
         if outcome not in ("example", "prototype"):
-            out.append(Origin(row["key"], row["origin"], source, scheme, outcome, "|".join(rest), row["count"]))
+            out.append(Origin(row["key"], row["origin"], source, scheme, outcome, "|".join(rest), row["count"],
+                              place_of(row)))
     return out
 
 

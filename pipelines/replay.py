@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 
 from kie_ops.errors import LogError, PositionError
 from kie_ops.extractor import Extractor
-from kie_ops.overlay import Overlay
-from kie_ops.records import DeadLetter, Document, RawRecord, Reading
+from kie_ops.records import DeadLetter, Document, RawRecord
 from memory_store.local import LocalStore
 from memory_store.store import ERASURES
-from pipelines import rows
+from pipelines import decoding, rows
 from pipelines.commit_log import Log, Transaction, chains, segment_size, settle_segment_size
 from pipelines.config import Config
 from pipelines.feed import Feed
@@ -161,12 +160,8 @@ class _Replay:
         letters = [each for each in parsed if isinstance(each, DeadLetter)]
         readings = self.extractor.encode(documents)
         contributions = [self.extractor.contribution(reading) for reading in readings]
-        keys = frozenset[str]().union(*(self.extractor.keys(reading) for reading in readings))
-        overlay = Overlay(self.timeline.at(recorded.view).recall(keys).cells)
-        decoded: list[Reading] = []
-        for reading, contribution in zip(readings, contributions, strict=True):
-            decoded.append(self.extractor.decode(reading, overlay))
-            overlay.add(contribution)
+        recall = self.timeline.at(recorded.view).recall(decoding.wanted(self.extractor, readings))
+        decoded = decoding.decode(self.extractor, readings, contributions, recall.cells)
         self.documents += len(documents)
         self.dead_letters += len(letters)
         tables = rows.to_tables(decoded, letters, contributions, self.config.domain_name, self.extractor.version)

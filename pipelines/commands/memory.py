@@ -156,6 +156,8 @@ def _print_why(found: Why) -> None:
         ((readable(e["key"]), e["source"], e["outcome"], e["label"], e["count"], e["example_doc"]) for e in evidence),
     ))
     _print_origins(found.origins, found.origins_left_out)
+    if found.forgotten:
+        out.print(f"{found.forgotten:,} counts are of documents forgotten or corrections undone since")
 
 
 def readable(key: str) -> str:

@@ -7,24 +7,28 @@ from pathlib import Path
 import pytest
 
 from kie_ops.errors import InputError
-from kie_ops.memory import Cell, field
-from pipelines import queries
+from kie_ops.memory import Cell, Contribution, Increment, field
+from kie_ops.records import Evidence, Place
+from pipelines import queries, rows
+from pipelines.commit_log import Log
 from pipelines.queries import Tables, Verdict
+from pipelines.transaction import Transaction
 from tests.pipelines.written import KEY, SEGMENT, commit, new, publish, reading
 
 TEXT = "Lefamulin caused a mild rash."
+REVIEWED = field("reviewer", "bc5cdr", "entity", "Chemical")
 SPANS = (("Lefamulin", "Chemical"), ("rash", "Disease"))
 
 
 def test_a_mention_is_explained_before_it_is_published(tmp_path: Path) -> None:
     storage = new(tmp_path)
-    first = reading(0, TEXT, SPANS)
-    commit(storage, [first])
-    found = queries.why(Tables(storage), first.mentions[0].mention_id)
+    first, second, third = (reading(i, TEXT, SPANS) for i in range(3))
+    commit(storage, [first, second, third])
+    found = queries.why(Tables(storage), second.mentions[0].mention_id)
     assert found.mention["text"] == "Lefamulin"
-    assert found.document["doc_id"] == "doc-0"
+    assert found.document["doc_id"] == "doc-1"
     assert found.hard_weight == pytest.approx(0.25)
-    assert [o.origin for o in found.origins] == ["notes/0/0"]
+    assert [o.origin for o in found.origins] == ["notes/0/0"], "only those before it in its batch"
 
 
 def test_a_published_mention_is_explained_by_published_and_open_contributions(tmp_path: Path) -> None:
@@ -35,10 +39,14 @@ def test_a_published_mention_is_explained_by_published_and_open_contributions(tm
     log.advance(SEGMENT)
     log.trim(SEGMENT)
     assert log.starts() == []
-    commit(storage, [reading(SEGMENT, TEXT, SPANS)])
-    found = queries.why(Tables(storage), first.mentions[0].mention_id)
+    second = reading(SEGMENT + 1, TEXT, SPANS)
+    commit(storage, [reading(SEGMENT, TEXT, SPANS), second])
+    found = queries.why(Tables(storage), second.mentions[0].mention_id)
     assert [(o.origin, o.count) for o in found.origins] == [("notes/0/0", 1), (f"notes/0/{SEGMENT}", 1)]
-    assert found.mention["domain"] == "medical"
+    assert found.forgotten == 0
+    early = queries.why(Tables(storage), first.mentions[0].mention_id)
+    assert early.mention["domain"] == "medical"
+    assert (early.origins, early.forgotten) == ((), 2)
 
 
 def test_a_contribution_kept_in_table_and_log_is_told_once(tmp_path: Path) -> None:
@@ -50,11 +58,24 @@ def test_a_contribution_kept_in_table_and_log_is_told_once(tmp_path: Path) -> No
 
 def test_only_so_many_origins_are_told_and_the_rest_counted(tmp_path: Path) -> None:
     storage = new(tmp_path)
-    readings = [reading(i, TEXT, SPANS) for i in range(5)]
+    readings = [reading(i, TEXT, SPANS) for i in range(6)]
     commit(storage, readings)
-    found = queries.why(Tables(storage), readings[0].mentions[0].mention_id, limit=2)
+    found = queries.why(Tables(storage), readings[5].mentions[0].mention_id, limit=2)
     assert [o.origin for o in found.origins] == ["notes/0/0", "notes/0/1"]
     assert found.origins_left_out == 3
+
+
+def test_a_view_says_what_of_other_chains_was_known(tmp_path: Path) -> None:
+    storage = new(tmp_path)
+    for stream in ("corrections", "late"):
+        row = rows.memory_log([(Place(stream, 0, 0), Contribution("c-1", (Increment(KEY, REVIEWED, 1),)))])
+        assert Log(storage, stream, 0).commit(Transaction(stream, 0, 0, 1, {}, "test", {"memory_log": row}))
+    evidence = (Evidence(KEY, "reviewer", "entity", "Chemical", 1),)
+    first = reading(0, TEXT, SPANS, evidence=evidence)
+    commit(storage, [first], view={"corrections/0": 1})
+    found = queries.why(Tables(storage), first.mentions[0].mention_id)
+    assert [str(o.place) for o in found.origins] == ["corrections/0/0"]
+    assert found.view == {"corrections/0": 1}
 
 
 def test_an_unknown_mention_is_a_clear_error(tmp_path: Path) -> None:

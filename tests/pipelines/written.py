@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,7 +40,9 @@ def reading(offset: int, text: str, spans: Sequence[tuple[str, str]], *, domain:
     return Reading(document, tuple(mentions), tuple(relations), tuple(events), len(text), 1)
 
 
-def commit(storage: LocalStorage, readings: Sequence[Reading], *, end: int | None = None) -> Log:
+def commit(
+    storage: LocalStorage, readings: Sequence[Reading], *, end: int | None = None, view: Mapping[str, int] | None = None
+) -> Log:
     """One transaction with `readings`, each of which counted KEY once as a chemical."""
     log = Log(storage, STREAM, 0)
     with suppress(FileNotFoundError):
@@ -49,7 +51,7 @@ def commit(storage: LocalStorage, readings: Sequence[Reading], *, end: int | Non
     contributions = [Contribution(str(place), (Increment(KEY, SELF, 1),)) for place in places]
     tables = rows.to_tables(readings, [], contributions, "medical", "v1")
     start, after = places[0].offset, places[-1].offset + 1 if end is None else end
-    assert log.commit(Transaction(STREAM, 0, start, after, {}, "test", tables))
+    assert log.commit(Transaction(STREAM, 0, start, after, view or {}, "test", tables))
     return log
 
 
