@@ -112,7 +112,7 @@ def forget(
     if (doc_id is None) == (place is None):
         raise typer.BadParameter("give a document's id or --place")
     settings = load_config(config, overrides)
-    where = _place(place) if place is not None else None
+    where = place_of(place) if place is not None else None
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("this cannot be undone: say --yes", param_hint="--yes")
@@ -248,7 +248,7 @@ def _mention(settings: Config, mention_id: str) -> dict[str, Any]:
     return row
 
 
-def _place(text: str) -> Place:
+def place_of(text: str) -> Place:
     from kie_ops.records import Place
 
     stream, _, rest = text.partition("/") if text.count("/") == 2 else ("", "", "")
