@@ -26,6 +26,7 @@ from kie_ops.memory import Contribution, Increment, total
 from kie_ops.records import DeadLetter, Place
 from pipelines import rows
 from pipelines.commit_log import Log, Transaction, segment_size
+from pipelines.faults import at
 from pipelines.parts import MAX_INCREMENTS, contribution
 from pipelines.races import win
 from pipelines.storage import Storage
@@ -204,6 +205,7 @@ class Operations:
         writing = [each for each in settled if each.writes]
         if writing and not self.log.commit(self._transaction(start, writing)):
             return None
+        at("said")
         self.refresh()
         places = iter(range(start, start + len(writing)))
         return [
