@@ -18,10 +18,10 @@ from kie_ops.gate import ENTROPY, MEMORY_BOUND, SCALE, SIGNS, TEXT_BOUND, Calibr
 from kie_ops.memory import SOURCES
 
 TEXT_UNITS, TRUST_UNITS = 6, 8
-SHRINK = 1e-3
-"""L2 penalty of the text's weights, a row."""
-PULL = 2e-4
-"""L2 pull of memory's log weights to 0 (a weight of 1), a row: what no data speak of stays plain log odds."""
+SHRINK = 0.5
+"""L2 penalty of networks' weights, in units of one candidate's loss: a Gaussian prior of variance 1."""
+PULL = 5.0
+"""The same of memory's log weights: what no data speak of stays near a weight of 1, plain log odds."""
 ALONE = 0.3
 """Weight of the loss of memory alone, which keeps m calibrated by itself."""
 REVIEWER = SOURCES.index("reviewer")
@@ -61,7 +61,7 @@ def fit_text(found: Sequence[Candidates], right: Sequence[np.ndarray], labels: t
         h = x @ linear + torch.tanh(x @ hidden + hidden_bias) @ out + bias[label]
         h = TEXT_BOUND * torch.tanh(h / TEXT_BOUND)
         penalty = ((linear - start) ** 2).sum() + (hidden**2).sum() + (out**2).sum() + (bias**2).sum()
-        return F.binary_cross_entropy_with_logits(h, y) + SHRINK * penalty / 10
+        return F.binary_cross_entropy_with_logits(h, y) + SHRINK / len(y) * penalty
 
     start = start.clone()
     _minimise(parameters, loss)
@@ -89,8 +89,10 @@ def fit_memory(data: Evidenced) -> MemoryGate:
         m = MEMORY_BOUND * torch.tanh(m / MEMORY_BOUND)
         w = torch.sigmoid(torch.tanh(x @ hidden + hidden_bias) @ out + out_bias)
         z = (1 - w) * h + w * m
-        both = F.binary_cross_entropy_with_logits(z, y, weight) + ALONE * F.binary_cross_entropy_with_logits(m, y, weight)
-        return both + PULL * (log_weights**2).sum() + SHRINK / 10 * ((hidden**2).sum() + (out**2).sum())
+        together = F.binary_cross_entropy_with_logits(z, y, weight)
+        both = together + ALONE * F.binary_cross_entropy_with_logits(m, y, weight)
+        penalty = PULL * (log_weights**2).sum() + SHRINK * ((hidden**2).sum() + (out**2).sum())
+        return both + penalty / len(y)
 
     _minimise([bias, log_weights, hidden, hidden_bias, out, out_bias], loss)
     weights = log_weights.detach().exp().numpy()

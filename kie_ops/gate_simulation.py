@@ -121,7 +121,7 @@ def _vocabulary(training: Sequence[Contribution], share: float, rng: np.random.G
     names: dict[tuple[str, str], None] = {}
     for contribution in training if share else ():
         for i in contribution.increments:
-            source, scheme, outcome, rest = split_field(i.field)
+            _, scheme, outcome, rest = split_field(i.field)
             if outcome == "entity":
                 names.setdefault((i.key, field("vocabulary", scheme, "entity", rest[0])))
     return Contribution("", tuple(Increment(k, f, 1) for k, f in names if rng.random() < share))

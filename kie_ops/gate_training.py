@@ -1,8 +1,8 @@
 """Fits a domain's gate and builds the memory it ships: ``python -m kie_ops.gate_training DOMAIN --data FOLDER``.
 
 The tagger has not seen the dev documents, so their odds are out of sample: on them text and pairs are calibrated, and
-the gate learns from streams with simulated memories (see gate_simulation).  Shipped memory is that of the train documents.
-Writes gate.json and memory.jsonl.zst next to the adapter.  Test documents are never opened.
+the gate learns from streams with simulated memories (see gate_simulation).  Shipped memory is that of the train
+documents.  Writes gate.json and memory.jsonl.zst next to the adapter.  Test documents are never opened.
 """
 
 from __future__ import annotations
@@ -38,11 +38,16 @@ UNKNOWN = MemoryGate(0.0, np.ones((2, len(SOURCES), len(OUTCOMES))), np.zeros((l
                      np.zeros(1), 0.0)
 
 
-def fit(domain: Domain, data: Path, *, seed: int = 1) -> tuple[Gate, dict[str, Cell]]:
-    """The gate, and the shipped memory's cells.  Raises InputError for data, ModelError for weights that do not fit."""
+def fit(
+    domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1
+) -> tuple[Gate, dict[str, Cell]]:
+    """The gate, from at most `documents` dev documents a scheme, and the shipped memory's cells.
+
+    Raises InputError for data, ModelError for weights that do not fit.
+    """
     model = TextModel.load(domain)
     training = {s: list(priming.training(dataset.split(data, domain, s, "train"))) for s in domain.schemes}
-    read = {s: _read(model, dataset.split(data, domain, s, "dev")) for s in domain.schemes}
+    read = {s: _read(model, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
     _say(f"read {sum(map(len, read.values()))} dev documents")
     text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
     gate = Gate(text, UNKNOWN, dict.fromkeys(domain.schemes, 0.5), {}, {})
@@ -184,11 +189,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit a domain's gate and build its shipped memory.")
     parser.add_argument("domain", help="a shipped domain's name, or the folder of a trained one")
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each scheme")
+    parser.add_argument("--documents", type=int, help="dev documents a scheme, at most; default: all")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     try:
         domain = Domain.load(given.domain)
-        gate, cells = fit(domain, given.data, seed=given.seed)
+        gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed)
         folder = Path(domain.folder or ".")
         gate.save(folder / GATE)
         size = frozen_memory.write(cells.values(), folder / MEMORY)
