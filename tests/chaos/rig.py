@@ -47,7 +47,6 @@ class Rig:
             self.folder / name, self.kafka.bootstrap, self.topic, self.redis.url, self.domain,
             batch={"documents": 8, "gather_s": 0.2},
             tables={"root": str(self.folder / name / "tables"), "segment": SEGMENT, "publish_every_s": 0.3},
-            memory={"url": self.redis.url, "namespace": f"{self.folder.name}-{name}"},
             run={"until_idle_s": 2.0},
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -88,7 +89,7 @@ def settings(folder: Path, kafka: str, topic: str, memory: str, domain: str, **s
         "source": {"bootstrap": kafka, "topic": topic},
         "batch": {"documents": 16, "gather_s": 0.2},
         "tables": {"root": str(folder / "tables"), "segment": 50, "publish_every_s": 0.5},
-        "memory": {"url": memory, "namespace": folder.name},
+        "memory": {"url": memory, "namespace": f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"},
         "run": {"until_idle_s": 3.0},
     }
     for name, section in sections.items():
