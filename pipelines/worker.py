@@ -37,6 +37,7 @@ from pipelines.shard import Shard
 from pipelines.storage import Storage
 
 HOUSEKEEPING_S = 30.0
+COMPACT_AT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,12 @@ class Worker:
         if now < self._housekeeping_due:
             return
         self._housekeeping_due = now + HOUSEKEEPING_S
-        cells = self.store.stats().cells
-        METRICS.memory_cells.set(cells)
-        if cells > self.config.memory.max_cells:
+        stats = self.store.stats()
+        METRICS.memory_cells.set(stats.cells)
+        if stats.cells > self.config.memory.max_cells:
             self.ledger.evict(self.config.memory.max_cells)
+        if stats.log_keys > COMPACT_AT * max(stats.cells, 10_000):
+            self.store.compact()
 
     def catch_up(self) -> None:
         recovery.catch_up(self.storage, self.store)

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,11 +16,20 @@ import pytest
 from kie_ops.errors import ConfigError, ServiceError
 from kie_ops.memory import Increment
 from memory_store import server as server_module
-from memory_store.opening import opened
 from memory_store.redis_store import RedisStore
 from memory_store.server import EmbeddedServer
 
 A = [Increment("a", "self|s|entity|X", 1)]
+
+
+@contextmanager
+def opened(data: Path) -> Iterator[RedisStore]:
+    with EmbeddedServer(data) as server:
+        store = RedisStore(server.url, "test")
+        try:
+            yield store
+        finally:
+            store.close()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -35,10 +45,10 @@ def gone(pid: int) -> bool:
 
 def test_a_restart_keeps_everything(tmp_path: Path) -> None:
     for n in range(3):
-        with opened("embedded", "test", data=tmp_path / "m") as store:
+        with opened(tmp_path / "m") as store:
             assert store.positions() == ({"s/0": n} if n else {})
             store.apply("s/0", n, n + 1, A, erasures=0)
-    with opened("embedded", "test", data=tmp_path / "m") as store:
+    with opened(tmp_path / "m") as store:
         assert store.recall(["a"]).cells["a"].counts == {"self|s|entity|X": 3}
 
 
@@ -105,7 +115,7 @@ def test_dies_with_a_killed_parent_and_keeps_what_was_applied(tmp_path: Path, wh
         pid = int(parent.stdout.readline())
         parent.kill()
     wait_for(lambda: gone(pid))
-    with opened("embedded", "test", data=tmp_path) as store:
+    with opened(tmp_path) as store:
         assert store.positions() == {"s/0": 1}
 
 
@@ -141,7 +151,7 @@ def test_a_folder_with_spaces_and_quotes(tmp_path: Path) -> None:
 
 
 def test_data_that_cannot_be_loaded_is_told_with_the_log(tmp_path: Path) -> None:
-    with opened("embedded", "test", data=tmp_path) as store:
+    with opened(tmp_path) as store:
         store.apply("s/0", 0, 1, A, erasures=0)
     for part in (tmp_path / "appendonlydir").glob("*.manifest"):
         part.write_text("nonsense\n")
