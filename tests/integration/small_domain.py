@@ -57,7 +57,7 @@ def gate() -> Gate:
     weights[:, SOURCES.index("reviewer"), :] = 12.0
     return Gate(
         text={NAME: TextGate(linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1), {})},
-        memory=MemoryGate(-1.0, weights, np.zeros((len(RELIABILITY), 1)), np.zeros(1), np.zeros(1), 0.0),
+        memory={NAME: MemoryGate(-1.0, weights, np.zeros((len(RELIABILITY), 1)), np.zeros(1), np.zeros(1), 0.0)},
         thresholds={NAME: 0.5}, relations={NAME: Calibration()}, dictionary={NAME: 0.5},
     )
 
