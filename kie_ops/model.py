@@ -93,10 +93,10 @@ class TextModel(nn.Module):
         """Writes the adapter in float16, atomically."""
         tensors = {n: t.half() if t.is_floating_point() else t for n, t in sorted(self.stored().items())}
         temporary = path.with_suffix(".tmp")
-        safetensors.torch.save_file(
-            {n: t.contiguous() for n, t in tensors.items()}, temporary,
+        temporary.write_bytes(safetensors.torch.save(
+            {n: t.contiguous() for n, t in tensors.items()},
             metadata={"base": self.encoder.fingerprint(), "domain": self.domain.name},
-        )
+        ))
         temporary.replace(path)
 
     def load_adapter(self, path: Path) -> None:

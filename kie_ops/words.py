@@ -37,7 +37,7 @@ _NEVER_END = """
     sgt sp spp sr st vol vs u.s u.k e.g i.e a.m p.m ph.d
 """
 ABBREVIATIONS = frozenset(_NEVER_END.split())
-_MAY_END = frozenset(("co", "corp", "etc", "inc", "ltd", "jr", "sr", "a.m", "p.m", "ph.d", "u.s", "u.k", "est", "max", "min"))
+_MAY_END = frozenset("co corp etc inc ltd jr sr a.m p.m ph.d u.s u.k est max min".split())  # noqa: SIM905
 """Abbreviations that do end a sentence where a word follows that seldom stands inside a name."""
 
 

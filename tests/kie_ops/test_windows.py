@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -36,7 +38,7 @@ def test_windows_cover_everything_within_the_limit(text: tuple[Words, np.ndarray
     assert characters_read(windows) == characters
     assert windows[0].first == 0
     assert windows[-1].last == len(words)
-    for a, b in zip(windows, windows[1:], strict=False):
+    for a, b in pairwise(windows):
         assert a.first < b.first <= a.last < b.last
         assert b.start <= a.end
     for w in windows:
@@ -53,7 +55,7 @@ def test_every_short_span_has_one_owner_that_holds_it(
     words, first, last, characters = text
     windows = cut(words, first, last, limit, characters)
     ranges = list(owners(windows))
-    overlaps = [a.last - b.first for a, b in zip(windows, windows[1:], strict=False)]
+    overlaps = [a.last - b.first for a, b in pairwise(windows)]
     for i in range(max(0, len(words) - length + 1)):
         j = i + length - 1
         mine = [k for k, (low, high) in enumerate(ranges) if low <= i + j < high]
@@ -76,7 +78,7 @@ def test_windows_end_at_sentences_and_overlap() -> None:
     at = np.arange(count)
     windows = cut(Words(offsets, sentences), at, at + 1, 510, 3 * count)
     assert all(w.last % 20 == 0 and w.first % 20 == 0 for w in windows)
-    assert all(a.last - b.first >= OVERLAP for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.last - b.first >= OVERLAP for a, b in pairwise(windows))
 
 
 @pytest.mark.parametrize("characters", [0, 7])
