@@ -200,6 +200,8 @@ class Timeline:
         return self._store
 
     def _move(self, log: Log, here: int, there: int) -> None:
+        if here == there:
+            return
         for part in parts(log, min(here, there), max(here, there), self._tombstones):
             increments = part.increments if here < there else tuple(i.negated() for i in part.increments)
             self._store.apply("steps/0", self._steps, self._steps + 1, increments, erasures=0)

@@ -38,7 +38,7 @@ class TopicTarget:
         try:
             self._producer = KafkaProducer(**{
                 **options, "bootstrap_servers": source.bootstrap.split(","), "acks": "all",
-                "max_request_size": LARGEST, "buffer_memory": LARGEST,
+                "max_request_size": LARGEST,
             })
         except KafkaError as e:
             self._feed.close()
@@ -64,11 +64,7 @@ class TopicTarget:
     def put(self, letters: Sequence[Letter]) -> None:
         partitions = self._feed.partitions()
         try:
-            sent = [self._producer.send(
-                self._source.topic, letter.record.value, key=letter.record.key, headers=list(letter.headers),
-                partition=letter.record.place.partition if letter.record.place.partition in partitions else None,
-                timestamp_ms=letter.record.timestamp,
-            ) for letter in letters]
+            sent = [self._send(letter, letter.record.place.partition in partitions) for letter in letters]
             self._producer.flush(timeout=PATIENCE_S)
             for future in sent:
                 future.get(timeout=PATIENCE_S)
@@ -79,6 +75,15 @@ class TopicTarget:
         except KafkaError as e:
             raise ServiceError(f"Kafka did not take all dead letters: {e}", where=self.name,
                                next_step="run it again: it goes on where it was") from None
+
+    def _send(self, letter: Letter, same_partition: bool) -> Any:
+        """The client knows no header without a value (readers pass over them), no record without both."""
+        record = letter.record
+        return self._producer.send(
+            self._source.topic, record.value, key=b"" if record.value is None and record.key is None else record.key,
+            headers=[(name, value) for name, value in letter.headers if value is not None],
+            partition=record.place.partition if same_partition else None, timestamp_ms=record.timestamp,
+        )
 
     def close(self) -> None:
         self._producer.close(timeout=1)
