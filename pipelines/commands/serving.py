@@ -30,7 +30,7 @@ def serve(settings: Config, inputs: Sequence[str] | None, *, as_json: bool) -> N
     from pipelines.metrics import METRICS
     from pipelines.progress import Progress
 
-    stop, began, before = threading.Event(), time.monotonic(), _ends(settings)
+    stop, began, before, first = threading.Event(), time.monotonic(), _ends(settings), METRICS.snapshot()
     one = settings.source.shards == 1  # otherwise each shard is a process with numbers of its own
     with Progress(console(stderr=True), what=settings.domain_name) if one else nullcontext():
         local_runner.run(settings, inputs, stop)
@@ -40,7 +40,8 @@ def serve(settings: Config, inputs: Sequence[str] | None, *, as_json: bool) -> N
         "positions": {chain: {"from": before.get(chain), "to": end} for chain, end in after.items()},
     }
     if one:
-        summary |= {"documents": now.documents, "dead_letters": now.dead_letters, "characters": now.characters}
+        counted = ("documents", "dead_letters", "characters")
+        summary |= {name: getattr(now, name) - getattr(first, name) for name in counted}
     _tell(summary, as_json)
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)
