@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from kie_ops.errors import LogError, ServiceError
 from pipelines.commands import doctor, extract
-from pipelines.commands.main import run_command
+from pipelines.commands.main import app, run_command
 from pipelines.commands.options import parse_overrides, plain, shown
+from pipelines.config import Config
+from pipelines.metrics import Metrics
 
 CAPTURE = pytest.CaptureFixture[str]
 
@@ -158,3 +161,26 @@ def test_terminal_text_holds_no_control_characters() -> None:
 
 def test_plain_is_json_whatever_comes() -> None:
     assert json.dumps(plain({"a": (1, b"\x01", {2: {3}}), "b": object})) is not None
+
+
+def names_of(model: type[BaseModel], before: str = "") -> list[str]:
+    """Dotted names of all settings."""
+    out: list[str] = []
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        below = isinstance(kind, type) and issubclass(kind, BaseModel)
+        out += names_of(kind, f"{before}{name}.") if below else [before + name]  # type: ignore[arg-type]
+    return out
+
+
+def test_operations_names_every_setting_metric_and_command() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    fields = "source.format.fields."
+    for name in names_of(Config):
+        assert f"`{name}`" in text or (name.startswith(fields) and f"`.{name.removeprefix(fields)}`" in text), name
+    for family in Metrics().registry.collect():
+        assert f"engram_{family.name.removeprefix('engram_')}" in text, family.name
+    commands = [str(c.name) for c in app.registered_commands]
+    commands += [f"memory {c.name}" for g in app.registered_groups for c in g.typer_instance.registered_commands]
+    for command in commands:
+        assert f"engram {command}" in text, command
