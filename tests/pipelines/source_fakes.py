@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 from kie_ops.errors import EngramError, PositionError, ServiceError
 from kie_ops.records import Place, RawRecord
@@ -22,6 +24,26 @@ KILL, DOWN, EOF = "KILL", "DOWN", "EOF"
 
 def record(offset: int, value: bytes | None = b"{}", *, partition: int = 0, before: int | None = None) -> RawRecord:
     return RawRecord(Place("s", partition, offset), offset if before is None else before, value)
+
+
+class Here:
+    """A callable pickled by name: for what cannot leave this process, as local jobs need not."""
+
+    known: ClassVar[dict[str, Here]] = {}
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call, self.name = call, uuid.uuid4().hex
+        self.known[self.name] = self
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.call(*arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _known, (self.name,)
+
+
+def _known(name: str) -> Here:
+    return Here.known[name]
 
 
 class FakeFeed:
@@ -46,8 +68,9 @@ class FakeFeed:
             raise PositionError("no such position")
         self.positions[partition] = position
         items = self.data[partition]
+        last = len(items) - 1 if items and items[-1] == EOF else len(items)
         self.at[partition] = next(
-            (i for i, x in enumerate(items) if isinstance(x, RawRecord) and x.place.offset >= position), len(items))
+            (i for i, x in enumerate(items) if isinstance(x, RawRecord) and x.place.offset >= position), last)
 
     def poll(self, timeout_s: float) -> list[RawRecord]:
         out: list[RawRecord] = []

@@ -119,8 +119,9 @@ def test_a_json_array_is_refused_with_the_way_out(tmp_path: Path) -> None:
 
 def test_parquet_by_field_paths(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    rows = [{"id": i, "body": {"text": f"Text {i}."}, "when": datetime.datetime(2024, 1, 1), "blob": b"\x01"} for i in range(250)]
-    rows[3]["body"] = {"text": None}
+    when = datetime.datetime(2024, 1, 1)
+    texts = [None if i == 3 else f"Text {i}." for i in range(250)]
+    rows = [{"id": i, "body": {"text": text}, "when": when, "blob": b"\x01"} for i, text in enumerate(texts)]
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=100)
     fmt = Format(fields=FieldPaths(text="body.text", doc_id="id", timestamp="when"))
     got = documents(open_feed(path, fmt=fmt), fmt)

@@ -25,6 +25,7 @@ from tests.pipelines.source_fakes import (
     EOF,
     CommittingWorker,
     FakeFeed,
+    Here,
     assert_contiguous,
     chain,
     journal,
@@ -35,7 +36,7 @@ from tests.pipelines.source_fakes import (
 
 
 def job(config: Config, feed: FakeFeed) -> Job:
-    return Job(config, lambda k, shards: feed, open_committing)
+    return Job(config, Here(lambda k, shards: feed), open_committing)
 
 
 def elements(reader: BatchReader) -> Iterator[Batch | Tick]:
@@ -158,7 +159,8 @@ def test_a_stop_in_the_middle_and_a_new_start_lose_nothing(broker: EmbeddedBroke
     config = kafka_settings(tmp_path, broker, "stops", run__round_s=0.3)
     for batches in (3, 11, 10_000):
         stop = threading.Event()
-        local_runner.run_feeds(config, partial(KafkaFeed, config.source), partial(stopping, stop, batches), stop)
+        worker = Here(partial(stopping, stop, batches))
+        local_runner.run_feeds(config, partial(KafkaFeed, config.source), worker, stop)
     check(tmp_path, "topic-stops", 2, 400)
 
 
@@ -197,5 +199,5 @@ def test_an_error_that_somebody_must_act_on_ends_the_run_as_itself(tmp_path: Pat
 
     config = settings(tmp_path)
     with pytest.raises(LogError, match=r"torn \(at here\)\. Next: mend it"):
-        local_runner.run_feeds(config, lambda k, shards: feed, Failing, threading.Event())
+        local_runner.run_feeds(config, Here(lambda k, shards: feed), Here(Failing), threading.Event())
     assert feed.closed

@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from tests.pipelines.source_fakes import (
     KILL,
     CommittingWorker,
     FakeFeed,
+    Here,
     assert_contiguous,
     chain,
     journal,
@@ -46,7 +48,7 @@ def value(i: int) -> bytes:
 
 
 def feed_of(*items: object) -> Callable[[int, int], Feed]:
-    return lambda k, shards: FakeFeed({0: list(items)})  # type: ignore[arg-type]
+    return Here(lambda k, shards: FakeFeed({0: list(items)}))  # type: ignore[arg-type]
 
 
 def quick(root: Path, **overrides: object) -> Config:
@@ -76,13 +78,12 @@ def fast_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Away(CommittingWorker):
-    """Every third step of each kind finds a service away."""
+    """One step in three finds a service away."""
 
-    calls = 0
+    chance = random.Random(7)
 
     def _maybe(self) -> None:
-        Away.calls += 1
-        if Away.calls % 3 == 0:
+        if self.chance.random() < 1 / 3:
             raise ServiceError("the memory is away", where="redis")
 
     def own(self) -> None:
@@ -114,7 +115,7 @@ def test_a_service_away_at_the_start_is_tried_for_a_while_and_then_is_the_error(
         tries.append(k)
         raise ServiceError("kafka is away")
 
-    job = Job(quick(tmp_path), feeds, open_committing)
+    job = Job(quick(tmp_path), Here(feeds), open_committing)
     with pytest.raises(ServiceError, match="kafka is away"):
         local_runner.serve(job, 0, threading.Event(), patience_s=0.7)
     assert len(tries) == 2
@@ -129,7 +130,7 @@ def test_a_service_that_comes_in_time_is_taken(tmp_path: Path) -> None:
             raise ServiceError("kafka is away")
         return FakeFeed({0: [*(record(i, value(i)) for i in range(COUNT)), EOF]})
 
-    run(quick(tmp_path), feeds)
+    run(quick(tmp_path), Here(feeds))
     check(tmp_path)
 
 
@@ -183,12 +184,14 @@ from tests.pipelines.source_fakes import *
 from pipelines import local_runner
 feed = FakeFeed({{0: [record(i, b'{{"text": "t"}}') for i in range({COUNT})]}})
 config = settings({str(tmp_path)!r}, tables__segment=20, batch__documents=4, batch__gather_s=0.05)
-local_runner.run_feeds(config, lambda k, n: feed, open_committing, threading.Event())
+local_runner.run_feeds(config, Here(lambda k, n: feed), open_committing, threading.Event())
 print("clean")
 """
     (tmp_path / "run.py").write_text(code)
-    process = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "run.py")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
     until(lambda: sum(len(line["documents"]) for line in journal(tmp_path)) == COUNT)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
@@ -216,16 +219,14 @@ def killing_feed(marker: Path, k: int, shards: int) -> FakeFeed:
     return FakeFeed({k: items})
 
 
-def failing_feed(k: int, shards: int) -> FakeFeed:
-    if k == 1:
-        raise ConfigError("shard one is wrong", where="here", next_step="mend it")
-    return FakeFeed({k: []})
-
-
-def endless_feed(pids: Path, k: int, shards: int) -> FakeFeed:
-    with (pids / str(k)).open("w") as f:
-        f.write(str(os.getpid()))
-    return FakeFeed({k: []})
+def failing_feed(pid: Path, k: int, shards: int) -> FakeFeed:
+    """Shard 0 has no end; shard 1 fails once it is there."""
+    if k == 0:
+        pid.with_suffix(".new").write_text(str(os.getpid()))
+        pid.with_suffix(".new").rename(pid)
+        return FakeFeed({0: []})
+    until(pid.exists)
+    raise ConfigError("shard one is wrong", where="here", next_step="mend it")
 
 
 def open_own_journal(config: Config, shard: Shard, storage: Storage) -> CommittingWorker:
@@ -253,24 +254,10 @@ def test_a_process_that_is_killed_is_started_anew_and_nothing_is_lost(tmp_path: 
 def test_an_error_of_one_shard_that_somebody_must_act_on_ends_all(tmp_path: Path, shared: None) -> None:
     config = quick(tmp_path, source__shards=2, memory__url="embedded")
     with pytest.raises(ConfigError, match=r"shard one is wrong \(at here\)\. Next: mend it"):
-        run(config, failing_feed)
-
-
-def test_a_stop_ends_all_processes(tmp_path: Path, shared: None) -> None:
-    config = quick(tmp_path, source__shards=2, memory__url="embedded")
-    (tmp_path / "pids").mkdir()
-    stop = threading.Event()
-    feeds = partial(endless_feed, tmp_path / "pids")
-    running = threading.Thread(target=local_runner.run_feeds, args=(config, feeds, open_committing, stop))
-    running.start()
-    until(lambda: all((tmp_path / "pids" / str(k)).exists() and (tmp_path / "pids" / str(k)).read_text() for k in (0, 1)))
-    pids = [int((tmp_path / "pids" / str(k)).read_text()) for k in (0, 1)]
-    stop.set()
-    running.join(60)
-    assert not running.is_alive()
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+        run(config, partial(failing_feed, tmp_path / "pid"))
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 def test_memory_in_the_process_cannot_be_shared(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"memory\.url"):
-        run(quick(tmp_path, source__shards=2), failing_feed)
+        run(quick(tmp_path, source__shards=2), feed_of(EOF))

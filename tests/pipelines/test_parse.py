@@ -3,8 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from kie_ops.records import DeadLetter, Document, Place, RawRecord
 from pipelines.config import FieldPaths, Format
@@ -89,12 +88,14 @@ def test_characters_of_a_dead_letter_are_counted_where_the_text_could_be_decoded
 
 
 def test_messages_hold_no_document_text() -> None:
-    for value in (b'{"text": "secret name" ', b'["secret name"]', b'{"text": "secret name", "timestamp": "secret name"}'):
+    values = b'{"text": "secret name" ', b'["secret name"]', b'{"text": "secret name", "timestamp": "secret name"}'
+    for value in values:
         assert "secret" not in letter(value).message
 
 
 @pytest.mark.parametrize("text", [
-    "nul \x00 and \x07 bell", "raw\ttab and\r\nlines", "\u202eright to left \u05d0\u05d1\u202c", "family \U0001f468\u200d\U0001f469 \U0001f9ec",
+    "nul \x00 and \x07 bell", "raw\ttab and\r\nlines",
+    "\u202eright to left \u05d0\u05d1\u202c", "family \U0001f468\u200d\U0001f469 \U0001f9ec",
     "\ufeffbom inside", "line\u2028separator", "\u0627\u0644\u0633\u0644\u0627\u0645", "e\u0301 decomposed",
 ])
 def test_legal_text_stays_as_received(text: str) -> None:
@@ -129,7 +130,8 @@ def test_missing_fields_fall_back() -> None:
 
 
 @pytest.mark.parametrize(("value", "ms"), [
-    (1_700_000_000_000, 1_700_000_000_000), ("1700000000000", 1_700_000_000_000), (12.9, 12), ("1969-12-31", -86_400_000),
+    (1_700_000_000_000, 1_700_000_000_000), ("1700000000000", 1_700_000_000_000), (12.9, 12),
+    ("1969-12-31", -86_400_000),
     ("2024-01-01T00:00:00+01:00", 1_704_063_600_000), ("2024-01-01T00:00:00", 1_704_067_200_000),
 ])
 def test_timestamps(value: object, ms: int) -> None:
@@ -153,7 +155,8 @@ def test_dotted_paths() -> None:
 
 def test_plain_text_with_headers() -> None:
     fmt = Format(kind="text")
-    got = document(b"plain", fmt, headers=(("doc_id", b"d"), ("lang", b"fr"), ("domain", b"financial"), ("x", b"y")), key=b"k")
+    headers = (("doc_id", b"d"), ("lang", b"fr"), ("domain", b"financial"), ("x", b"y"))
+    got = document(b"plain", fmt, headers=headers, key=b"k")
     assert (got.text, got.doc_id, got.lang, got.domain) == ("plain", "d", "fr", "financial")
     assert got.meta["header.x"] == "y"
     assert document(b"plain", fmt, key=b"k").doc_id == "k"
@@ -164,12 +167,14 @@ def test_plain_text_with_headers() -> None:
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text(st.characters()))
 VALUES = st.recursive(LEAVES, lambda v: st.one_of(st.lists(v, max_size=4), st.dictionaries(st.text(), v, max_size=4)))
-FIELDS = st.dictionaries(st.sampled_from(["text", "doc_id", "domain", "lang", "title", "timestamp", "meta", "x"]), VALUES)
+NAMES = st.sampled_from(["text", "doc_id", "domain", "lang", "title", "timestamp", "meta", "x"])
+FIELDS = st.dictionaries(NAMES, VALUES)
+RAW = st.one_of(st.none(), st.binary(), FIELDS.map(lambda v: json.dumps(v).encode()))
 FORMATS = st.sampled_from([Format(), Format(kind="text"), Format(max_depth=2, max_characters=3, max_bytes=40)])
 HEADERS = st.lists(st.tuples(st.text(), st.none() | st.binary()), max_size=3).map(tuple)
 
 
-@given(st.one_of(st.none(), st.binary(), FIELDS.map(lambda v: json.dumps(v).encode())), st.none() | st.binary(), HEADERS, FORMATS)
+@given(RAW, st.none() | st.binary(), HEADERS, FORMATS)
 def test_parse_never_raises_and_loses_nothing(
     value: bytes | None, key: bytes | None, headers: tuple[tuple[str, bytes | None], ...], fmt: Format
 ) -> None:

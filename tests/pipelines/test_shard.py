@@ -3,8 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings as tuned
-from hypothesis import strategies as st
+from hypothesis import given, settings as tuned, strategies as st
 
 from kie_ops.errors import ServiceError
 from pipelines.commit_log import Log, Transaction
@@ -53,7 +52,8 @@ def test_batches_are_contiguous_and_full_when_there_is_enough(tmp_path: Path) ->
 
 def test_a_batch_waits_no_longer_than_gather_s(tmp_path: Path) -> None:
     clock = Clock()
-    shard = make(tmp_path, FakeFeed({0: [record(0), record(1)]}), clock, batch__gather_s=0.5, tables__publish_every_s=60)
+    feed = FakeFeed({0: [record(0), record(1)]})
+    shard = make(tmp_path, feed, clock, batch__gather_s=0.5, tables__publish_every_s=60)
     batch = shard.gather(10.0)
     assert isinstance(batch, Batch)
     assert (batch.start, batch.end) == (0, 2)
