@@ -254,7 +254,7 @@ def _retention(config: Config, have: Mapping[str, str]) -> Iterator[Finding]:
     kept_ms = int(have.get("retention.ms", -1))
     raise_it = f"kafka-configs --alter --topic {config.source.topic} --add-config retention.ms=604800000"
     if 0 <= kept_ms < SHORT_RETENTION_MS:
-        yield Finding("kafka", "warn", f"records are kept {kept_ms / HOUR_MS:.1f} h: a longer outage loses documents",
+        yield Finding("kafka", "warn", f"records are kept {kept_ms / HOUR_MS:.2g} h: a longer outage loses documents",
                       "source.topic", raise_it)
     if int(have.get("retention.bytes", -1)) >= 0:
         yield Finding("kafka", "warn", f"only {int(have['retention.bytes']):,} bytes a partition are kept, however old",
