@@ -1,7 +1,7 @@
 """What a document, a review or a correction adds to memory.
 
-A document's own contribution depends on its text and the model alone (decoded with memory off): memory records what texts
-said, not its own echo, so any document can be taken out exactly.  Each document counts once per key and outcome.
+A document's own contribution depends on its text and the model alone (decoded with memory off): memory records what
+texts said, not its own echo, so any document can be taken out exactly.  Each document counts once per key and outcome.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from kie_ops.surface import DROPPED, key_of_text, written
 
 MAX_INCREMENTS = 5_000
 """Increments of one document; what stands later in a longer one is left out."""
+UNSURE = 0.05
+"""Probability by the text from which a span that was not chosen counts as seen and none."""
 MAX_PARTS = 3
 """Parts of a mention that are counted: its last word, all but its first, all but its last."""
 
@@ -48,17 +50,25 @@ class _Increments:
 
 
 def of_document(
-    origin: str, names: Names, marked: Iterable[Marked], pairs: Iterable[tuple[str, str, str]] = ()
+    origin: str, names: Names, decided: Iterable[Decided], pairs: Iterable[tuple[str, str, str]] = ()
 ) -> Contribution:
-    """A document's own contribution (source self): mentions, parts of them, prototypes, and related pairs.
+    """A document's own contribution (source self), of decisions with memory off.
 
-    `pairs`: (key of the relation cell, scheme, label).  Sub-words that are mentions by themselves are no parts.
+    Mentions, parts of them, prototypes, related pairs (key of the relation cell, scheme, label), and as none what was
+    possible (UNSURE) and not chosen.  Without these, a name misread once in a thousand documents would in a long stream
+    look like one that was never read otherwise.
     """
     out = _Increments()
-    marked = list(marked)
-    for m in marked:
-        _entity(out, "self", names, m, prototype=True)
-    _parts(out, "self", names, marked)
+    for each in decided:
+        marked = [Marked(d.scheme, d.label, d.first, d.last) for d in each.chosen]
+        for m in marked:
+            _entity(out, "self", names, m, prototype=True)
+        _parts(out, "self", names, marked)
+        whole = {key for m in marked for key in names.written(m.first, m.last)}
+        for first, last in _unsure(each):
+            key = names.key(first, last)
+            if key is not None and key not in whole:
+                out.add(key, field("self", each.candidates.scheme, "none"))
     for key, scheme, label in pairs:
         out.add(key, field("self", scheme, "related", label))
     return out.contribution(origin)
@@ -150,6 +160,14 @@ def _entity(out: _Increments, source: str, names: Names, m: Marked, *, prototype
             out.add(key, field(source, m.scheme, "concept", m.label, m.concept))
         if prototype and n == 0:
             out.add(key, field(source, m.scheme, "prototype", m.label), names.reading.prototype(m.first, m.last))
+
+
+def _unsure(decided: Decided) -> list[tuple[int, int]]:
+    """Spans that were possible by the text and share no word with a chosen one."""
+    found = decided.candidates
+    taken = {word for d in decided.chosen for word in range(d.first, d.last + 1)}
+    spans = zip(found.first.tolist(), found.last.tolist(), decided.text_score.tolist(), strict=True)
+    return sorted({(f, e) for f, e, p in spans if p >= UNSURE and taken.isdisjoint(range(f, e + 1))})
 
 
 def _parts(out: _Increments, source: str, names: Names, marked: Sequence[Marked]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,10 @@ class Decided:
     soft_weight: np.ndarray
     chosen: tuple[Decision, ...]
     knowledge: Knowledge | None
+
+    def only(self, labels: Collection[str]) -> Decided:
+        """The same with chosen spans of `labels` alone."""
+        return replace(self, chosen=tuple(d for d in self.chosen if d.label in labels))
 
 
 def decide(

@@ -83,12 +83,17 @@ class Knowledge:
         return self._facts[key]
 
     def labels(self) -> dict[str, set[str]]:
-        """Labels under which a key is known as an entity, by key."""
+        """Labels under which a key is known as an entity, by key, from others than the pipeline itself.
+
+        What it read itself may back or weaken what the tagger finds possible; it proposes nothing, so that a name
+        misread some times in a long stream does not come to be read everywhere.
+        """
         out: dict[str, set[str]] = {}
         for key in self.cells:
             known = self.get(key)
-            if known is not None and known.entity:
-                out[key] = {label for _, label in known.entity}
+            labels = {label for source, label in known.entity if source != "self"} if known is not None else set()
+            if labels:
+                out[key] = labels
         return out
 
 
@@ -111,8 +116,8 @@ def remember(names: Names, candidates: Candidates, knowledge: Knowledge) -> Reme
     raw = np.zeros((n, len(KINDS), len(SOURCES), len(OUTCOMES)))
     agreement = np.zeros((n, 2))
     shape = np.zeros((n, 2))
-    at = zip(candidates.first.tolist(), candidates.last.tolist(), candidates.label.tolist(), candidates.keys, strict=True)
-    for i, (first, last, label, key) in enumerate(at):
+    places = zip(candidates.first.tolist(), candidates.last.tolist(), candidates.label.tolist(), strict=True)
+    for i, (key, (first, last, label)) in enumerate(zip(candidates.keys, places, strict=True)):
         if key is None:
             continue
         name = candidates.labels[label]
@@ -127,7 +132,7 @@ def remember(names: Names, candidates: Candidates, knowledge: Knowledge) -> Reme
                 raw[i, 1] += _tally(near, name)
         shape[i] = np.log1p(key.count(" ") + 1), is_acronym(key)
     counts = np.log1p(raw)
-    return Remembered(counts, _reliability(raw, agreement, shape), raw.sum(axis=(1, 2, 3)) > 0)
+    return Remembered(counts, reliability(raw, agreement, shape), raw.sum(axis=(1, 2, 3)) > 0)
 
 
 def _tally(known: Facts, label: str) -> np.ndarray:
@@ -147,7 +152,8 @@ def _cosine(names: Names, first: int, last: int, total: np.ndarray) -> float:
     return float((mine * total).sum() / size) if size else 0.0
 
 
-def _reliability(raw: np.ndarray, agreement: np.ndarray, shape: np.ndarray) -> np.ndarray:
+def reliability(raw: np.ndarray, agreement: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """float64 [n, len(RELIABILITY)] of raw counts [n, kinds, sources, outcomes]; `agreement`, `shape`: [n, 2] each."""
     mass = raw.sum(axis=3)
     both = np.stack([raw[..., 0], raw[..., 1:].sum(axis=3)], axis=-1)
     everything = both.sum(axis=(1, 2))

@@ -16,7 +16,6 @@ import torch
 
 from kie_ops import contributions, relations
 from kie_ops.candidates import Names
-from kie_ops.contributions import Marked
 from kie_ops.decisions import Decided, Decision, decide
 from kie_ops.domain import Domain
 from kie_ops.errors import InputError
@@ -101,8 +100,9 @@ class Extractor:
         sketch = sketch_of(reading)
         document = reading.document
         origin = str(document.place) if document.place is not None else f"doc:{document.doc_id}"
-        marked = [Marked(d.scheme, d.label, d.first, d.last) for d in self._emitted(sketch, self._alone(sketch))]
-        return contributions.of_document(origin, sketch.names, marked, self._pairs(sketch))
+        emitted = self.definition.output.entities
+        decided = [d.only(emitted[s].keys()) for s, d in self._alone(sketch).items() if s in emitted]
+        return contributions.of_document(origin, sketch.names, decided, self._pairs(sketch))
 
     def decode(self, reading: TextReading, cells: Mapping[str, Cell]) -> Reading:
         """What was read, with memory; of `cells` only those count that the document itself asks for."""

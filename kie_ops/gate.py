@@ -1,9 +1,9 @@
 """The gate: z = w_h·h + w_s·m with w_s + w_h = 1, for each candidate.
 
 h is the text's log-odds with in-document features, calibrated.  m is the memory's log-odds: additive over sources and
-kinds of key, rising with every count for a label, falling with every count against it, bounded, calibrated alone.  w_s is
-a small network's trust in memory.  It sees how reliable the evidence is, not which way it points, and is 0 where there is
-none.  Memory off is w_s = 0: h is the same number either way.
+kinds of key, rising with every count for a label, falling with every count against it, bounded, calibrated alone.
+w_s is a small network's trust in memory.  It sees how reliable the evidence is, not which way it points, and is 0 where
+there is none.  Memory off is w_s = 0: h is the same number either way.
 
 All of it is evaluated in float64 by NumPy, with sums in a fixed order.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class TextGate:
 
 @dataclass(frozen=True)
 class MemoryGate:
-    """m and w_s, shared by the schemes of a domain."""
+    """m and w_s of one scheme."""
 
     bias: float
     weights: np.ndarray         # [kinds, sources, outcomes], all >= 0; SIGNS gives the direction
@@ -89,52 +89,56 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Gate:
-    """All that is learnt on top of the text model.  `thresholds`: probability from which a scheme's span counts."""
+    """All that is learnt on top of the text model.
+
+    `thresholds`: probability from which a scheme's span counts.  `dictionary`: share of positive counts from which the
+    dictionary that memory is compared with accepts a key.
+    """
 
     text: Mapping[str, TextGate]
-    memory: MemoryGate
+    memory: Mapping[str, MemoryGate]
     thresholds: Mapping[str, float]
     relations: Mapping[str, Calibration]
+    dictionary: Mapping[str, float]
 
-    def decide(self, candidates: Candidates, remembered: Remembered | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def decide(
+        self, candidates: Candidates, remembered: Remembered | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(h, w_s, z), float64 [n] each; without memory w_s = 0 and z = h."""
         h = self.text[candidates.scheme].odds(candidates)
         if remembered is None:
             return h, np.zeros(len(h)), h
-        w = self.memory.soft_weight(remembered, h)
-        return h, w, (1.0 - w) * h + w * self.memory.odds(remembered)
+        memory = self.memory[candidates.scheme]
+        w = memory.soft_weight(remembered, h)
+        return h, w, (1.0 - w) * h + w * memory.odds(remembered)
 
     def dump(self) -> dict[str, Any]:
         """As JSON, numbers of six digits: what is loaded again is exactly what is used."""
-        memory = {
-            f"{source}|{kind}|{outcome}": _short(self.memory.weights[k, s, o])
-            for s, source in enumerate(SOURCES) for k, kind in enumerate(KINDS) for o, outcome in enumerate(OUTCOMES)
-        }
         return {
             "version": VERSION,
             "features": list(FEATURES),
             "reliability": list(RELIABILITY),
             "text": {name: _numbers(gate) for name, gate in sorted(self.text.items())},
-            "memory": _numbers(replace(self.memory, weights=np.zeros(0))) | {"weights": memory},
+            "memory": {name: _numbers(gate) | _weights(gate) for name, gate in sorted(self.memory.items())},
             "thresholds": {k: _short(v) for k, v in sorted(self.thresholds.items())},
             "relations": {name: _numbers(c) for name, c in sorted(self.relations.items())},
+            "dictionary": {k: _short(v) for k, v in sorted(self.dictionary.items())},
         }
 
     @classmethod
     def parse(cls, data: Any, where: str = "gate.json") -> Gate:
         """Of :meth:`dump`.  Raises ModelError where it is of another version or broken."""
         try:
-            if data["version"] != VERSION or data["features"] != list(FEATURES) or data["reliability"] != list(RELIABILITY):
+            made_for = (data["version"], tuple(data["features"]), tuple(data["reliability"]))
+            if made_for != (VERSION, FEATURES, RELIABILITY):
                 raise ModelError("the gate was fitted for another version", where=where,
                                  next_step="python -m kie_ops.gate_training DOMAIN --data FOLDER")
-            weights = np.array([
-                [[data["memory"]["weights"][f"{s}|{k}|{o}"] for o in OUTCOMES] for s in SOURCES] for k in KINDS
-            ])
             return cls(
                 text={name: TextGate(**_arrays(gate)) for name, gate in data["text"].items()},
-                memory=MemoryGate(**_arrays(data["memory"] | {"weights": weights})),
+                memory={name: MemoryGate(**_arrays(gate | _tensor(gate))) for name, gate in data["memory"].items()},
                 thresholds=dict(data["thresholds"]),
                 relations={name: Calibration(**c) for name, c in data["relations"].items()},
+                dictionary=dict(data["dictionary"]),
             )
         except (KeyError, TypeError, ValueError) as e:
             raise ModelError(f"the gate is not one: {e!r}", where=where, next_step="restore or fit it again") from None
@@ -190,6 +194,19 @@ def _numbers(of: Any) -> dict[str, Any]:
         return {k: _short(v) for k, v in value.items()} if isinstance(value, Mapping) else _short(value)
 
     return {name: plain(getattr(of, name)) for name in of.__dataclass_fields__}
+
+
+def _weights(gate: MemoryGate) -> dict[str, dict[str, float]]:
+    """Memory's weights by name: for people."""
+    return {"weights": {
+        f"{source}|{kind}|{outcome}": _short(gate.weights[k, s, o])
+        for s, source in enumerate(SOURCES) for k, kind in enumerate(KINDS) for o, outcome in enumerate(OUTCOMES)
+    }}
+
+
+def _tensor(gate: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    named = gate["weights"]
+    return {"weights": np.array([[[named[f"{s}|{k}|{o}"] for o in OUTCOMES] for s in SOURCES] for k in KINDS])}
 
 
 def _arrays(data: Mapping[str, Any]) -> dict[str, Any]:

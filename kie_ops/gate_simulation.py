@@ -19,7 +19,7 @@ from kie_ops.evidence import OUTCOMES, RELIABILITY, Knowledge, Remembered, relia
 from kie_ops.extractor import Sketch
 from kie_ops.gate import TextGate
 from kie_ops.gate_fit import REVIEWER, Evidenced
-from kie_ops.memory import Cell, Contribution, Increment, field, split_field
+from kie_ops.memory import SOURCES, Cell, Contribution, Increment, field, split_field
 from kie_ops.overlay import Overlay
 from kie_ops.priming import cells_of, marked, marks
 from kie_ops.surface import key_of_text, written
@@ -39,6 +39,13 @@ class Plan:
     reviewed: float = 0.0
 
 
+TRUSTED = 0.99
+"""How often a reviewer's word is taken to be right."""
+MANY = 100
+"""How much longer than the dev stream a real one may be."""
+FEW = 3
+"""Counts below this say too little of a ratio."""
+SELF, NONE = SOURCES.index("self"), OUTCOMES.index("none")
 FULL = Plan(1.0)
 PLANS = (
     FULL, Plan(1.0, own=False), Plan(1.0, wrong=0.1, reviewed=0.1), Plan(0.3, vocabulary=0.5, reviewed=0.3),
@@ -156,26 +163,46 @@ def evidenced(sample: Sample, gate: TextGate) -> Evidenced:
     )
 
 
+def prolonged(sample: Sample, gate: TextGate, rng: np.random.Generator) -> Evidenced:
+    """Candidates that the stream itself wrote of, as a stream up to MANY times as long would have them.
+
+    In a stationary stream counts grow together; this teaches that their ratio matters, not their size.
+    """
+    raw = np.expm1(sample.remembered.counts)
+    take = np.flatnonzero(raw[:, :, SELF].sum(axis=(1, 2)) >= FEW)
+    raw = raw[take]
+    raw[:, :, SELF] *= np.exp(rng.uniform(0, np.log(MANY), len(take)))[:, None, None]
+    return _evidenced(sample, take, raw, gate.odds(sample.candidates)[take], sample.right[take].astype(np.float64))
+
+
 def reviewed_anew(sample: Sample, gate: TextGate, share: float, rng: np.random.Generator) -> Evidenced:
     """Candidates with one further word of a reviewer, who is right in `TRUSTED` of the cases.
 
     This is the explicit prior on reviewers: dev labels alone cannot show it, as a person who corrects a stream may
-    follow other rules than the annotators.  Any candidate, known or not, whatever the text says of it (for half of them
-    the text's odds are drawn evenly), is called an entity or nothing, once or twice.
+    follow other rules than the annotators.  Any candidate, known or not, however often (up to MANY times, for or
+    against), whatever the text says of it (for half of them the text's odds are drawn evenly), is called an entity or
+    nothing, once or twice.
     """
     take = np.flatnonzero(rng.random(len(sample.candidates)) < share)
+    n = len(take)
     raw = np.expm1(sample.remembered.counts[take])
-    h = gate.odds(sample.candidates)[take]
-    h = np.where(rng.random(len(take)) < 0.5, rng.uniform(-8.5, 8.5, len(take)), h)
-    entity = rng.random(len(take)) < 0.5
-    rows = np.arange(len(take))
+    for source in (SOURCES.index("training"), SELF):
+        other = rng.random(n) < 0.4
+        raw[other, :, source] = 0.0
+        raw[np.flatnonzero(other), 0, source, rng.choice([0, NONE], n)[other]] = np.exp(
+            rng.uniform(0, np.log(MANY), n))[other]
+    raw *= (rng.random(n) < 0.6)[:, None, None, None]
     raw[:, :, REVIEWER] = 0.0
-    raw[rows, 0, REVIEWER, np.where(entity, 0, OUTCOMES.index("none"))] = rng.integers(1, 3, len(take))
+    h = gate.odds(sample.candidates)[take]
+    h = np.where(rng.random(n) < 0.5, rng.uniform(-8.5, 8.5, n), h)
+    entity = rng.random(n) < 0.5
+    raw[np.arange(n), 0, REVIEWER, np.where(entity, 0, NONE)] = rng.integers(1, 3, n)
+    y = np.where(rng.random(n) < TRUSTED, entity, ~entity).astype(np.float64)
+    return _evidenced(sample, take, raw, h, y)
+
+
+def _evidenced(sample: Sample, take: np.ndarray, raw: np.ndarray, h: np.ndarray, y: np.ndarray) -> Evidenced:
+    """Candidates `take` with other counts than they had."""
     old = sample.remembered.reliability[take]
     agreement, shape = old[:, -2:], old[:, RELIABILITY.index("tokens") : RELIABILITY.index("acronym") + 1]
-    y = np.where(rng.random(len(take)) < TRUSTED, entity, ~entity).astype(np.float64)
     return Evidenced(h, np.log1p(raw), reliability(raw, agreement, shape), y, np.ones(len(take)))
-
-
-TRUSTED = 0.98
-"""How often a reviewer's word is taken to be right."""

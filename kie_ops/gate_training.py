@@ -17,25 +17,34 @@ import numpy as np
 
 from kie_ops import contributions, dataset, dictionary, evaluation, frozen_memory, priming
 from kie_ops.candidates import candidates
-from kie_ops.contributions import Marked
 from kie_ops.dataset import Example
 from kie_ops.decisions import Decided, decide
 from kie_ops.decoding import decode
 from kie_ops.domain import Domain
 from kie_ops.errors import EngramError
-from kie_ops.evidence import OUTCOMES, RELIABILITY, Knowledge
+from kie_ops.evidence import Knowledge
 from kie_ops.extractor import GATE, MEMORY, Extractor, Sketch, sketch_of
 from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate, sigmoid
 from kie_ops.gate_fit import Evidenced, calibrated, fit_memory, fit_text
-from kie_ops.gate_simulation import FULL, PLANS, Item, Plan, Sample, base, evidenced, reviewed_anew, right, stream
-from kie_ops.memory import SOURCES, Cell, Contribution
+from kie_ops.gate_simulation import (
+    FULL,
+    PLANS,
+    Item,
+    Plan,
+    Sample,
+    base,
+    evidenced,
+    prolonged,
+    reviewed_anew,
+    right,
+    stream,
+)
+from kie_ops.memory import Cell, Contribution
 from kie_ops.model import TextModel
 
 GRID = tuple(np.round(np.arange(0.26, 0.68, 0.04), 2).tolist())
-REVIEWS = 0.15
+REVIEWS = 0.12
 """Further reviewed candidates (see gate_simulation.reviewed_anew) as a share of all."""
-UNKNOWN = MemoryGate(0.0, np.ones((2, len(SOURCES), len(OUTCOMES))), np.zeros((len(RELIABILITY), 1)), np.zeros(1),
-                     np.zeros(1), 0.0)
 
 
 def fit(
@@ -50,11 +59,12 @@ def fit(
     read = {s: _read(model, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
     _say(f"read {sum(map(len, read.values()))} dev documents")
     text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
-    gate = Gate(text, UNKNOWN, dict.fromkeys(domain.schemes, 0.5), {}, {})
+    gate = Gate(text, {}, dict.fromkeys(domain.schemes, 0.5), {}, {})
     items = {s: _items(domain, gate, s, read[s]) for s in domain.schemes}
     samples = {s: _samples(items[s], training[s], seed) for s in domain.schemes}
     _say("simulated streams")
-    gate = Gate(text, _memory_gate(text, samples, seed), gate.thresholds, {}, {})
+    trust = {s: _memory_gate(domain, s, text[s], samples[s], seed) for s in domain.schemes}
+    gate = Gate(text, trust, gate.thresholds, {}, {})
     gate = Gate(text, gate.memory, {s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes}, {}, {})
     memory = {s: priming.cells_of(training[s]) for s in domain.schemes}
     words = {s: _dictionary(items[s], memory[s]) for s in domain.schemes}
@@ -87,8 +97,7 @@ def _items(domain: Domain, gate: Gate, scheme: str, read: Sequence[tuple[Example
     out = []
     for example, sketch in read:
         alone = decide(sketch.names, domain, gate, scheme)
-        marked = [Marked(d.scheme, d.label, d.first, d.last) for d in alone.chosen]
-        out.append(Item(example, sketch, alone, contributions.of_document("", sketch.names, marked)))
+        out.append(Item(example, sketch, alone, contributions.of_document("", sketch.names, [alone])))
     return out
 
 
@@ -101,17 +110,18 @@ def _samples(items: Sequence[Item], training: Sequence[Contribution], seed: int)
 
 
 def _memory_gate(
-    text: Mapping[str, TextGate], samples: Mapping[str, Mapping[Plan, Sequence[Sample]]], seed: int
+    domain: Domain, scheme: str, text: TextGate, plans: Mapping[Plan, Sequence[Sample]], seed: int
 ) -> MemoryGate:
+    """m and w_s of one scheme; those that people correct also learn from reviews (see gate_simulation)."""
     rng = np.random.default_rng([seed, 1_000])
-    parts: list[Evidenced] = []
-    for scheme, plans in samples.items():
-        for some in plans.values():
-            parts += [evidenced(s, text[scheme]) for s in some]
-            parts += [reviewed_anew(s, text[scheme], REVIEWS, rng) for s in some]
+    parts = [evidenced(s, text) for some in plans.values() for s in some]
+    alone = Evidenced.join(parts)
+    parts += [prolonged(s, text, rng) for some in plans.values() for s in some]
+    if scheme in domain.output.entities:
+        parts += [reviewed_anew(s, text, REVIEWS, rng) for some in plans.values() for s in some]
     data = Evidenced.join(parts)
     gate = fit_memory(data)
-    _say(f"gate fitted on {len(data.h)} candidates; log loss of text alone {_loss(data.h, data.right):.4f}")
+    _say(f"{scheme}: gate fitted on {len(data.h)} candidates; log loss of text alone {_loss(alone.h, alone.right):.4f}")
     return gate
 
 

@@ -58,7 +58,7 @@ def gate(*schemes: str, threshold: float = 0.5) -> Gate:
     memory = MemoryGate(0.0, weights, np.zeros((len(RELIABILITY), 1)), np.zeros(1), np.zeros(1), 2.2)
     names = schemes or (SCHEME,)
     return Gate(
-        dict.fromkeys(names, text), memory, dict.fromkeys(names, threshold),
+        dict.fromkeys(names, text), dict.fromkeys(names, memory), dict.fromkeys(names, threshold),
         dict.fromkeys(names, Calibration(1.0, 0.0, 0.5)), dict.fromkeys(names, 0.5),
     )
 
