@@ -14,8 +14,8 @@ def command(as_json: JsonOption = False) -> None:
 
     Needs neither Kafka nor Redis: an embedded broker and an embedded memory are started and ended again.
     """
-    from pipelines import demo
+    from pipelines.demo import run
 
-    code = demo.run(console(stderr=as_json), as_json)
+    code = run(console(stderr=as_json), as_json)
     if code:
         raise typer.Exit(code)
