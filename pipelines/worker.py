@@ -27,7 +27,9 @@ from memory_store.store import ERASURES, Applied, MemoryStore
 from pipelines import decoding, recovery, rows
 from pipelines.commit_log import Log, Transaction
 from pipelines.config import Config
+from pipelines.corrections_feed import CorrectionsFeed, open_corrections
 from pipelines.faults import at
+from pipelines.kafka_feed import KafkaFeed
 from pipelines.ledger import Ledger
 from pipelines.metrics import METRICS
 from pipelines.parsed import Parsed
@@ -38,6 +40,7 @@ from pipelines.storage import Storage
 
 HOUSEKEEPING_S = 30.0
 COMPACT_AT = 2
+CORRECTIONS_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Worker:
     publisher: Publisher
     ledger: Ledger
     engine: str
+    corrections: CorrectionsFeed | None = None
     seen: dict[str, int] = field(default_factory=dict)
     """The newest view this process has had; an older one means that memory has lost something."""
     _housekeeping_due: float = 0.0
@@ -87,7 +91,9 @@ class Worker:
                 return
 
     def publish(self) -> None:
-        """Steps 6 and 7; on a tick, also when nothing arrives."""
+        """Steps 6 and 7; on a tick, also when nothing arrives.  Corrections that arrived are taken in with it."""
+        if self.corrections is not None:
+            self.corrections.step(CORRECTIONS_S)
         if self._went_back(self.store.positions()):
             self.catch_up()
         with _stage("publish"):
@@ -201,7 +207,9 @@ def open_worker(config: Config, shard: Shard, storage: Storage) -> Worker:
     if config.memory.prime:
         ledger.prime(extractor.definition)
     publisher = Publisher(storage, config.tables.segment, config.tables.trim)
-    return Worker(config, shard, extractor, storage, store, publisher, ledger, _engine())
+    tails = shard.k == 0 and isinstance(shard.feed, KafkaFeed)
+    corrections = open_corrections(config, storage, store, extractor.definition) if tails else None
+    return Worker(config, shard, extractor, storage, store, publisher, ledger, _engine(), corrections)
 
 
 def _engine() -> str:
