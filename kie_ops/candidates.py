@@ -81,7 +81,9 @@ class Names:
 
     def spans(self, wanted: Collection[str]) -> Iterator[tuple[str, int, int]]:
         """(key, first, last) of n-grams with a key or back-off key in `wanted`."""
-        shorts = {s for s, long in self.long_forms.items() if long in wanted or any(b in wanted for b in back_off(long))}
+        shorts = {
+            short for short, long in self.long_forms.items() if any(k in wanted for k in (long, *back_off(long)))
+        }
         shorts.update(key[len(SHORT) :] for key in wanted if key.startswith(SHORT))
         for key, first, last in self.surfaces.occurrences({*wanted, *shorts} if shorts else wanted):
             yield self.long_forms.get(key, key), first, last
@@ -143,7 +145,7 @@ def _memory_rows(
 ) -> set[tuple[int, int, int]]:
     """Candidates that memory proposes; shorter and longer ones alike."""
     number = {label: i for i, label in enumerate(scores.labels)}
-    rows = set()
+    rows: set[tuple[int, int, int]] = set()
     for _, f, e in names.spans(known):
         key = names.key(f, e)
         for probe in (key, *names.back_off(f, e)) if key else ():

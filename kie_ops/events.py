@@ -1,7 +1,7 @@
 """Events: a trigger with the arguments of its sentence.
 
-Where a sentence has several triggers, an argument goes to the nearest.  Cues (of negation, speculation, severity) become
-attributes whose value is the cue as it stands in the text.
+Where a sentence has several triggers, an argument goes to the nearest.  Cues (of negation, speculation, severity)
+become attributes whose value is the cue as it stands in the text.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def frames(sentence_of: np.ndarray, decisions: Sequence[Decision], rules: EventS
             if near:
                 taken[min(near, key=lambda n: (_gap(triggers[n], d), n))].append(d)
     return [
-        Frame(t, tuple(d for d in some if d.label in rules.roles), tuple(d for d in some if d.label in rules.attributes))
+        Frame(t, tuple(d for d in some if d.label in rules.roles),
+              tuple(d for d in some if d.label in rules.attributes))
         for t, some in zip(triggers, taken, strict=True)
     ]
 
@@ -78,8 +79,10 @@ class _Mentions:
 
     def best(self, start: int, end: int) -> str | None:
         near = {m.mention_id: m for b in range(start // 64, end // 64 + 1) for m in self._at.get(b, ())}
-        shared = [(-min(end, m.end) + max(start, m.start), abs(m.start - start) + abs(m.end - end), m.start, m.mention_id)
-                  for m in near.values() if m.start < end and start < m.end]
+        shared = [
+            (max(start, m.start) - min(end, m.end), abs(m.start - start) + abs(m.end - end), m.start, m.mention_id)
+            for m in near.values() if m.start < end and start < m.end
+        ]
         return min(shared)[3] if shared else None
 
 

@@ -42,7 +42,7 @@ def _load(path: Path, changed: int) -> dict[str, Cell]:
     try:
         return {cell.key: cell for cell in read(path)}
     except (OSError, ValueError, KeyError, TypeError, zstandard.ZstdError) as e:
-        raise ModelError(f"cannot read the shipped memory: {e}", where=str(path), next_step="restore the file") from None
+        raise ModelError(f"cannot read the shipped memory: {e}", where=str(path), next_step="restore it") from None
 
 
 def read(path: Path) -> Iterator[Cell]:
@@ -51,21 +51,19 @@ def read(path: Path) -> Iterator[Cell]:
         lines = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8", newline="\n")
         if json.loads(next(lines, "{}")).get("engram_memory") != FORMAT:
             raise ValueError("its first line names no known format")
-        count = 0
-        for line in lines:
+        for count, line in enumerate(lines):
             data = json.loads(line)
             if "cells" in data:
                 if data["cells"] != count:
                     raise ValueError("the file is cut short")
                 return
-            count += 1
             vectors = {n: np.array(v, dtype="<i4").tobytes() for n, v in data.get("vectors", {}).items()}
             yield Cell(data["key"], data["counts"], vectors)
         raise ValueError("the file is cut short")
 
 
 def write(cells: Iterable[Cell], path: Path) -> int:
-    """Writes cells in canonical order as JSON Lines (zstd), atomically; the form that ``engram memory import`` reads."""
+    """Writes cells in canonical order as JSON Lines (zstd), atomically: the form of ``engram memory export``."""
     ordered = sorted(cells, key=lambda cell: cell.key)
     temporary = path.with_suffix(".tmp")
     lines = [_line({"engram_memory": FORMAT})]

@@ -28,16 +28,18 @@ FOLDED, SINGULAR, SHORT = (f"{kind}{SEPARATOR}" for kind in ("folded", "singular
 
 _HYPHENS = frozenset("-‐‑‒–—―−⁃­")
 _AMOUNT = re.compile(r"[\d.,:/'’]*\d[\d.,:/'’]*(?:st|nd|rd|th)?", re.IGNORECASE)
-_DATES_AND_UNITS = frozenset(
+_DATES_AND_UNITS = (
     "january february march april may june july august september october november december jan feb mar apr jun jul aug "
     "sep sept oct nov dec monday tuesday wednesday thursday friday saturday sunday thousand million billion trillion "
-    "percent usd eur gbp cents bps".split()
+    "percent usd eur gbp cents bps"
 )
-_FUNCTION_WORDS = frozenset(
+_FUNCTION_WORDS = (
     "a an the of in on at by for to from with and or as is are was were be been it its this that these those which who "
     "not no has have had he she we they their our his her than then but if into during after before between may can "
-    "will would should could also such there when while both all any each more most other some".split()
+    "will would should could also such there when while both all any each more most other some"
 )
+_NO_NAMES = frozenset(_DATES_AND_UNITS.split())
+_NO_EDGES = frozenset(_FUNCTION_WORDS.split())
 OTHER, WORD, AMOUNT, DROPPED = range(4)
 
 
@@ -65,11 +67,11 @@ def token(word: str) -> Token:
         digits = sum(map(str.isdigit, text))
         shape = text if digits == len(text) <= 2 else re.sub(r"\d", "0", text)
         return Token(shape, shape, AMOUNT, True)
-    if text.lower() in _DATES_AND_UNITS:
+    if text.lower() in _NO_NAMES:
         return Token(text, text, AMOUNT, True)
     if not any(map(str.isalpha, text)):
         return Token(text, text, OTHER, text in (")", "]", "+", "%"))
-    return Token(text, _singular(text), WORD, word not in _FUNCTION_WORDS)
+    return Token(text, _singular(text), WORD, word not in _NO_EDGES)
 
 
 def _singular(text: str) -> str:
@@ -153,7 +155,7 @@ def _back_off(exact: str, singular: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 14)
 def back_off(key: str) -> tuple[str, ...]:
-    """The keys to look into besides `key`, nearest first: its lower-case and singular spellings, and forms like them."""
+    """The keys to look into besides `key`: its lower-case and singular spellings, and forms like them."""
     head, _, last = key.rpartition(" ")
     singular = f"{head} {_singular(last)}" if head else _singular(last)
     return (*_back_off(key, singular), SHORT + key)
