@@ -20,6 +20,7 @@ import pyarrow as pa
 from kie_ops.errors import ConfigError, EngramError
 from pipelines import logs, metrics
 from pipelines.job import Job
+from pipelines.progress import Progress
 
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
@@ -139,7 +140,8 @@ def _serve(job: Job, k: int, serve: Serve, patience_s: float, errors: Connection
         with stopped_by_signals(stop):
             if job.config.run.metrics_port is not None:
                 metrics.serve(job.config.run.metrics_port, shard=k)
-            serve(job, k, stop, patience_s)
+            with Progress(None, what=f"shard {k}"):
+                serve(job, k, stop, patience_s)
     except EngramError as e:
         errors.send(e)
         sys.exit(e.exit_code)

@@ -98,10 +98,8 @@ class Worker:
             self.catch_up()
         with _stage("publish"):
             for partition, log in sorted(self.shard.logs.items()):
-                METRICS.position.labels(str(partition)).set(self.publisher.publish(log).position)
+                self.publisher.publish(log)
                 self.shard.report(partition)
-        for partition, lag in self.shard.feed.lag().items():
-            METRICS.lag.labels(str(partition)).set(lag)
         self._housekeep()
 
     def _housekeep(self) -> None:
