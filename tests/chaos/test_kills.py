@@ -24,7 +24,7 @@ def kills(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(2_400)
 def test_killed_between_every_two_steps(
     kafka: Kafka, redis_server: Redis, small_domain: str, tmp_path: Path, seed: int
 ) -> None:
@@ -36,7 +36,7 @@ def test_killed_between_every_two_steps(
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_killed_at_a_few_random_moments(
     kafka: Kafka, redis_server: Redis, small_domain: str, tmp_path: Path, seed: int
 ) -> None:
@@ -47,7 +47,7 @@ def test_killed_at_a_few_random_moments(
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_a_standby_takes_over(kafka: Kafka, redis_server: Redis, small_domain: str, tmp_path: Path, seed: int) -> None:
     """Two workers of the same settings: one reads, the other waits; the first is killed, the second goes on."""
     rig = Rig(kafka, redis_server, small_domain, tmp_path, partitions=2, seed=seed)

@@ -25,7 +25,8 @@ ENGRAM = (
     "import os, pipelines.faults; os.environ.pop('ENGRAM_FAULT', None);"
     "from pipelines.commands.main import main; main()",
 )
-WAIT_S = 240.0
+WAIT_S = 600.0
+"""A bound for what hangs, not for what is slow."""
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.integration.documents import Text, texts
 from tests.integration.harness import Running, as_records, engram, send, settings
 from tests.integration.services import Kafka, Redis
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_200)]
 NAME = "Frobozine"
 
 

@@ -13,7 +13,7 @@ from tests.integration.documents import texts
 from tests.integration.harness import as_records, engram, send, settings
 from tests.integration.services import Kafka, Redis
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_200)]
 
 
 def good(text: str, doc_id: str = "same") -> tuple[bytes, str]:

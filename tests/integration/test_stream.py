@@ -15,7 +15,7 @@ from tests.integration.documents import texts
 from tests.integration.harness import as_records, engram, send, settings
 from tests.integration.services import Kafka, Redis
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1_200)]
 
 
 @dataclass(frozen=True)
