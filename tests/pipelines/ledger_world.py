@@ -16,7 +16,8 @@ from pipelines import recovery
 from pipelines.commit_log import Log, settle_segment_size
 from pipelines.ledger import Ledger
 from pipelines.publisher import Publisher
-from pipelines.storage import Storage, open_storage
+from pipelines.storage import Storage
+from pipelines.storage_object import ObjectStorage
 from tests.pipelines import chains
 
 SEGMENT = 4
@@ -28,6 +29,11 @@ def taught(id: str, key: str = "aspirin", label: str = "Chemical") -> Contributi
         Increment(key, field_name("reviewer", "bc5cdr", "entity", label), 1),
         Increment(f"{key}s", field_name("reviewer", "bc5cdr", "entity", label), 1),
     ))
+
+
+def empty_storage() -> Storage:
+    """An object store in this process."""
+    return ObjectStorage("memory://")
 
 
 def content(store: LocalStore) -> bytes:
@@ -51,7 +57,7 @@ def restore(store: LocalStore, saved: dict[str, Any]) -> None:
 
 @dataclass
 class World:
-    storage: Storage = field(default_factory=lambda: open_storage("memory://"))
+    storage: Storage = field(default_factory=empty_storage)
     store: LocalStore = field(default_factory=LocalStore)
     documents: dict[Place, Contribution] = field(default_factory=dict)
     corrections: dict[str, Contribution] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from pipelines.replay_targets import ArchiveTarget, TopicTarget
 from pipelines.storage import Storage, open_storage
 from pipelines.transaction import Transaction
 from tests.pipelines.chains import KillAt, Killed, hooked
-from tests.pipelines.ledger_world import World
+from tests.pipelines.ledger_world import World, empty_storage
 
 SEGMENT = 4
 
@@ -39,7 +39,7 @@ LETTERS = (letter(0), letter(1, "too_large", b"x" * 500_000), letter(2, "null_va
 @pytest.fixture(params=[False, True], ids=["log", "trimmed"])
 def storage(request: pytest.FixtureRequest) -> Storage:
     """Five dead letters, in the log or the first four in Parquet."""
-    made = open_storage("memory://")
+    made = empty_storage()
     fill(made)
     if request.param:
         Publisher(made, SEGMENT).publish(Log(made, "notes", 0))
@@ -157,7 +157,7 @@ def test_a_replayed_header_is_replaced_not_added() -> None:
 
 
 def test_erased_letters_stay_away(storage: Storage) -> None:
-    world = World(storage=open_storage("memory://"))
+    world = World(storage=empty_storage())
     fill(world.storage)
     Ledger(world.storage, world.store).forget(place=Place("notes", 0, 3))
     target = FakeTarget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -136,6 +137,24 @@ def test_a_worker_between_commit_and_apply_does_not_bring_it_back(world: World) 
     added = chains.contribution(start).increments
     assert world.store.apply(f"{chains.STREAM}/0", start, end, added, erasures=0) in (Applied.STALE, Applied.SKIPPED)
     world.check()
+
+
+def test_forgotten_between_reading_the_log_and_applying_it(world: World) -> None:
+    world.catch_up()
+    world.commit(0, 2)
+    apply, raced = world.store.apply, []
+
+    def late(chain: str, *given: Any, **known: Any) -> Applied:
+        if chain == f"{chains.STREAM}/0" and not raced:
+            raced.append(chain)
+            assert erasure.bury(world.storage, place(1), "hash", "id")
+            assert erasure.settle(world.storage, world.store, Tombstones.load(world.storage))
+        return apply(chain, *given, **known)
+
+    world.store.apply = late  # type: ignore[method-assign]
+    world.documents.pop(place(1))
+    world.check()
+    assert raced
 
 
 @pytest.mark.parametrize("trimmed", [False, True])

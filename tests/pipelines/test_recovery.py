@@ -13,10 +13,9 @@ from memory_store.local import LocalStore
 from memory_store.store import Applied
 from pipelines import recovery
 from pipelines.commit_log import Log
-from pipelines.storage import open_storage
 from tests.pipelines import chains
 from tests.pipelines.chains import KillAt, Killed, hooked
-from tests.pipelines.ledger_world import SEGMENT, World, content, restore, snapshot, sum_of
+from tests.pipelines.ledger_world import SEGMENT, World, content, empty_storage, restore, snapshot, sum_of
 
 
 @pytest.fixture
@@ -180,7 +179,7 @@ def test_trimmed_while_it_is_read(world: World, monkeypatch: pytest.MonkeyPatch)
 def test_a_memory_that_knows_more_than_the_log(world: World) -> None:
     world.read(0, 2)
     world.catch_up()
-    restored = open_storage("memory://")                # the log as it was before
+    restored = empty_storage()                # the log as it was before
     restored.create(recovery.IDENTITY, world.storage.read(recovery.IDENTITY))
     with pytest.raises(LogError, match="but the log ends at 0"):
         recovery.catch_up(restored, world.store)

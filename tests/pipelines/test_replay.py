@@ -23,9 +23,9 @@ from pipelines.parse import parse
 from pipelines.parsed import Parsed
 from pipelines.publisher import Publisher
 from pipelines.shard import Batch, Shard
-from pipelines.storage import Storage, open_storage
+from pipelines.storage import Storage
 from pipelines.worker import Worker
-from tests.pipelines.ledger_world import content, restore, snapshot, sum_of, taught
+from tests.pipelines.ledger_world import content, empty_storage, restore, snapshot, sum_of, taught
 
 STREAM, SEGMENT, PARTITIONS = "s", 8, 3
 WORDS = ("aspirin", "ibuprofen", "zorvex", "nausea", "rash", "fever")
@@ -125,7 +125,7 @@ class Run:
     def __init__(self, seed: int, *, trim: bool, eventful: bool = True, forgets: int = 0) -> None:
         self.rng, self.records = random.Random(seed), records(seed)
         self.config: Config = load_config(None, {"tables.segment": SEGMENT, "tables.trim": trim}, {})
-        self.storage = open_storage("memory://")
+        self.storage = empty_storage()
         settle_segment_size(self.storage, SEGMENT)
         self.store = LocalStore("live")
         self.publisher = Publisher(self.storage, SEGMENT, trim)
@@ -177,7 +177,7 @@ class Run:
         del left[: len(taken)]
 
     def replayed(self, given: Mapping[int, Sequence[RawRecord]] | None = None) -> tuple[replay.Replayed, Storage]:
-        out = open_storage("memory://")
+        out = empty_storage()
         feeds = self.records if given is None else given
         result = replay.replay_recorded(
             self.config, FakeExtractor(), self.storage, lambda k, n: ListFeed(feeds, k, n), out)  # type: ignore[arg-type]
@@ -264,7 +264,7 @@ def test_a_source_that_is_not_this_stream() -> None:
 
     with pytest.raises(PositionError, match="another"):
         replay.replay_recorded(run.config, FakeExtractor(), run.storage,  # type: ignore[arg-type]
-                               lambda k, n: Other(run.records, k, n), open_storage("memory://"))
+                               lambda k, n: Other(run.records, k, n), empty_storage())
 
 
 def test_a_source_that_ends_too_early_gives_a_difference() -> None:
@@ -282,4 +282,4 @@ def test_only_into_empty_tables() -> None:
 
 def test_a_view_of_a_chain_that_is_gone() -> None:
     with pytest.raises(LogError, match="not in the log"):
-        replay.Timeline(open_storage("memory://")).at({"gone/0": 3})
+        replay.Timeline(empty_storage()).at({"gone/0": 3})
