@@ -3,6 +3,8 @@
     6 publish  the open segment whole up to the log's end, and every closed one once for good
     7 trim     a closed segment: its memory_log, all its files read back and compared, FLOOR moved, log files deleted
 
+A chain whose transactions also hold what no table has (the ledger's operations, tombstones) is never trimmed.
+
 Everything of one partition happens under its lock; on an object store, where a lock holds nobody up, each file is
 replaced only as it stood before the log was read (pipelines.segments.Publication).
 """
@@ -16,14 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kie_ops.errors import LogError
+from kie_ops.schemas import TABLES
 from pipelines import segments
 from pipelines.commit_log import Log, Marks, segment_size, settle_segment_size
 from pipelines.segments import Contended, Manifest, Segment
 from pipelines.storage import Storage
 from pipelines.tombstones import Tombstones, lock_path
-
-KEPT_WHOLE = ("corrections", "imports", "erasures")
-"""Streams whose log is never trimmed: it is the only record of what was said."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Publisher:
             marks = log.marks()
             if marks is None:
                 return Published(0)
-            if self._trims(log) and marks.floor < marks.published:
+            if marks.floor < marks.published and self._trims(log, marks.floor):
                 log.trim(marks.published)           # a crash came before, or trimming was switched on
             return self._publish_from(log, marks)
 
@@ -81,20 +81,21 @@ class Publisher:
                     break
                 position = marks.published          # somebody else closed it meanwhile
                 continue
-            position, documents = outcome.manifest.to, documents + outcome.documents
+            first, position = position, outcome.manifest.to
+            documents += outcome.documents
             if position < segment.end:
                 break
-            if not self._close(log, outcome.manifest):
+            if not self._close(log, first, outcome.manifest):
                 return Published(position, documents, closed, contended=True)
             closed += 1
         self._open[log.chain] = _Seen(position, self._tombstones.position, log.marks())
         return Published(position, documents, closed)
 
-    def _close(self, log: Log, manifest: Manifest) -> bool:
+    def _close(self, log: Log, first: int, manifest: Manifest) -> bool:
         """Step 7.  False: a file is not as it was written, so the log stays until the segment is written again."""
         if not segments.intact(self._storage, manifest):
             return False
-        if self._trims(log):
+        if self._trims(log, first):
             log.trim(manifest.to)
         else:
             log.advance(manifest.to)
@@ -106,8 +107,14 @@ class Publisher:
         return (seen is not None and seen.erased == self._tombstones.refresh() and seen.marks == log.marks()
                 and not log.holds(seen.position))
 
-    def _trims(self, log: Log) -> bool:
-        return self._trim and log.stream not in KEPT_WHOLE
+    def _trims(self, log: Log, start: int) -> bool:
+        """Whether the tables hold all that the transaction at `start` does, so that its file can go."""
+        if not self._trim:
+            return False
+        try:
+            return log.read(start).tables.keys() <= TABLES.keys()
+        except FileNotFoundError:                   # somebody else is trimming it
+            return True
 
 
 def kept_increments(log: Log, start: int, end: int) -> Iterator[tuple[int, int, pa.Table]]:

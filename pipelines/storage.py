@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from kie_ops.errors import ConfigError, EngramError
 
-OBJECT_STORES = ("s3", "s3a", "gs", "az", "adl", "abfs", "abfss", "memory")
+OBJECT_STORES = ("s3", "s3a", "gs", "az", "adl", "abfs", "abfss")
 CHECKS = "_log/_CHECK"
 
 

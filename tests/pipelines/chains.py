@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import urllib.request
@@ -26,6 +27,7 @@ from pipelines import faults, rows
 from pipelines.commit_log import Log, Transaction
 from pipelines.publisher import Publisher
 from pipelines.storage import Storage, open_storage
+from pipelines.storage_object import ObjectStorage
 
 STREAM, DOMAIN, VERSION = "stream-1", "medical", "model-1"
 TABLES = ("documents", "entities", "relations", "events", "dead_letters", "memory_log", "transactions")
@@ -52,6 +54,9 @@ def open_store(kind: str, folder: Path) -> Callable[[], Storage]:
     """Opens the same new, empty storage again and again, as several processes would."""
     if kind == "local":
         return lambda: open_storage(str(folder / "tables"))
+    if kind == "memory":                         # an object store without a server: quick enough for every interleaving
+        shared = ObjectStorage("memory://")
+        return lambda: copy.copy(shared)
     bucket = f"bucket-{next(_buckets)}"
     urllib.request.urlopen(urllib.request.Request(f"{_s3()}/{bucket}", method="PUT")).close()
     options = {"endpoint": _s3(), "region": "us-east-1", "access_key_id": "key", "secret_access_key": "secret",

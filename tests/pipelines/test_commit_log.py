@@ -27,7 +27,7 @@ from pipelines.storage import Storage
 from tests.pipelines.chains import STREAM, KillAt, Killed, fill, hooked, open_store, transaction
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
     return open_store(request.param, tmp_path)
 

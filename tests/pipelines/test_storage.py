@@ -19,7 +19,7 @@ from pipelines.storage import Storage, local_root, open_storage, verify_exclusiv
 from tests.pipelines.chains import hooked, open_store
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
     return open_store(request.param, tmp_path)
 
