@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from kie_ops.candidates import FEATURES
 from kie_ops.domain import Domain
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY
+from kie_ops.extractor import Extractor
+from kie_ops.frozen_memory import FrozenMemory
 from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate
+from kie_ops.heads import Endpoint
 from kie_ops.memory import SOURCES, Cell, Contribution
 from kie_ops.overlay import Overlay
 from kie_ops.records import Document, Place
@@ -68,3 +73,43 @@ def cells(*contributions: Contribution) -> dict[str, Cell]:
     for contribution in contributions:
         overlay.add(contribution)
     return dict(overlay.items())
+
+
+class LexiconModel:
+    """Stands in for TextModel: every word has the log-odds that `odds` gives its lower case; all pairs are related."""
+
+    def __init__(self, definition: Domain, odds: dict[tuple[str, str], float], *, pair: float = 3.0) -> None:
+        self.domain, self.odds, self.pair, self.version = definition, odds, pair, "lexicon"
+        self.reads = 0
+
+    def read(self, documents: Sequence[Document], token_budget: int = 4_096) -> list[TextReading]:
+        self.reads += len(documents)
+        return [self._read(document) for document in documents]
+
+    def _read(self, document: Document) -> TextReading:
+        words = split(document.text)
+        count = len(words)
+        spans = {}
+        for scheme, rules in self.domain.schemes.items():
+            logits = np.full((count, rules.max_words, len(rules.labels)), -8.0, dtype=np.float32)
+            for i, (start, end) in enumerate(words.offsets.tolist()):
+                logits[i, count - i :] = -np.inf
+                for y, label in enumerate(rules.labels):
+                    logits[i, 0, y] = self.odds.get((document.text[start:end].lower(), label), -8.0)
+            spans[scheme] = SpanScores(tuple(rules.labels), logits)
+        states = np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
+        return TextReading(document, words.offsets, words.sentences, spans, states, 1, len(document.text))
+
+    def relate(
+        self, reading: TextReading, scheme: str, heads: Sequence[Endpoint], tails: Sequence[Endpoint]
+    ) -> np.ndarray:
+        return np.full((len(heads), len(self.domain.relations[scheme].labels)), self.pair, dtype=np.float32)
+
+
+def extractor(
+    odds: dict[tuple[str, str], float], memory: Mapping[str, Cell] | None = None, *, pair: float = 3.0,
+    **changes: object,
+) -> Extractor:
+    definition = domain(**changes)
+    model = LexiconModel(definition, odds, pair=pair)
+    return Extractor(model, gate(*definition.schemes), memory=FrozenMemory(memory or {}))  # type: ignore[arg-type]
