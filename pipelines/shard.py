@@ -120,7 +120,11 @@ class Shard:
 
     def _poll(self, timeout_s: float) -> None:
         began = self._clock()
-        records = self.feed.poll(max(timeout_s, 0.001))
+        try:
+            records = self.feed.poll(max(timeout_s, 0.001))
+        except BaseException:
+            self.next.clear()  # what the feed had taken up is unknown: every partition is sought anew
+            raise
         now = self._clock()
         self.idle_s = 0.0 if records else self.idle_s + now - began
         for record in records:

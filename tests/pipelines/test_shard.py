@@ -136,7 +136,7 @@ def test_an_empty_log_begins_where_the_feed_says(tmp_path: Path) -> None:
 
 def test_new_partitions_are_adopted_on_a_tick(tmp_path: Path) -> None:
     feed = FakeFeed({0: []})
-    shard = make(tmp_path, feed, tables__publish_every_s=0.5)
+    shard = make(tmp_path, feed, tables__publish_every_s=0.5, batch__gather_s=0.1)
     feed.data[1] = [record(0, partition=1), EOF]
     elements = [shard.gather(5.0) for _ in range(3)]
     batch = next(e for e in elements if isinstance(e, Batch))
