@@ -33,15 +33,19 @@ class SpanHead(nn.Module):
         [r, i, j] is the span of words i..i+j; -inf where it runs past the row's end.
         """
         count = states.shape[1]
-        at = torch.arange(count, device=states.device)
-        offset = torch.arange(self.max_words, device=states.device)
-        past = at[:, None] + offset
-        last = past.clamp(max=count - 1)
+        offset = torch.arange(self.max_words)
         sums = F.pad(self.inside(states).float().cumsum(1), (0, 0, 1, 0))
-        mean = (sums[:, last + 1] - sums[:, :count, None]) / (offset + 1)[:, None]
-        joined = self.start(states)[:, :, None] + self.end(states)[:, last] + mean + self.length(offset)
+        # One large array, filled in place: this is where a head's time goes.
+        joined = self._last(sums[:, 1:]) - sums[:, :count, None]
+        joined = joined.div_((offset + 1)[:, None]).add_(self._last(self.end(states)))
+        joined = joined.add_(self.start(states)[:, :, None]).add_(self.length(offset))
         logits = self.label(F.gelu(joined)).float()
+        past = torch.arange(count)[:, None] + offset
         return logits.masked_fill((past >= words[:, None, None])[..., None], -torch.inf)
+
+    def _last(self, values: torch.Tensor) -> torch.Tensor:
+        """[rows, words, width] -> [rows, words, max_words, width], a view: [r, i, j] is word i + j, 0 past the end."""
+        return F.pad(values, (0, 0, 0, self.max_words - 1)).unfold(1, self.max_words, 1).transpose(2, 3)
 
 
 @dataclass(frozen=True, slots=True)
