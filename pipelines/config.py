@@ -78,7 +78,7 @@ class Tables(_Section):
 
 
 class MemorySettings(_Section):
-    """`url`: redis://host:port/db, unix:///path, `embedded` (a server of our own in `data`), or `local` (in process)."""
+    """`url`: redis://host:port/db, unix:///path, `embedded` (a server of our own in `data`), `local` (in process)."""
 
     url: str = "embedded"
     namespace: str | None = Field(None, description="default: the domain")
@@ -129,16 +129,7 @@ def load(
 
     Raises ConfigError naming the setting, and for an unknown one the nearest valid name.
     """
-    data: dict[str, Any] = {}
-    if path is not None:
-        try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError("no such configuration file", where=str(path), next_step="check the path, or start from the sample in README") from None
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as e:
-            raise ConfigError(f"cannot read the configuration: {e}", where=str(path)) from None
-        if not isinstance(data, dict):
-            raise ConfigError("the configuration is not a mapping of settings", where=str(path))
+    data = {} if path is None else _read(Path(path))
     for name, value in sorted(environ.items()):
         if name.startswith(PREFIX) and name not in NOT_SETTINGS:
             _put(data, name[len(PREFIX):].lower().split("__"), yaml.safe_load(value))
@@ -150,9 +141,25 @@ def load(
     except ValidationError as e:
         first = e.errors()[0]
         at = [str(part) for part in first["loc"]]
-        hint = _nearest(at) if first["type"] == "extra_forbidden" else None
-        what = f"unknown setting {'.'.join(at)}" if first["type"] == "extra_forbidden" else f"{'.'.join(at)}: {first['msg']}"
-        raise ConfigError(what, where=None if path is None else str(path), next_step=hint) from None
+        unknown = first["type"] == "extra_forbidden"
+        what = f"unknown setting {'.'.join(at)}" if unknown else f"{'.'.join(at)}: {first['msg']}"
+        raise ConfigError(
+            what, where=None if path is None else str(path), next_step=_nearest(at) if unknown else None
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(
+            "no such configuration file", where=str(path), next_step="check the path; README has a sample"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as e:
+        raise ConfigError(f"cannot read the configuration: {e}", where=str(path)) from None
+    if not isinstance(data, dict):
+        raise ConfigError("the configuration is not a mapping of settings", where=str(path))
+    return data
 
 
 def _put(data: dict[str, Any], keys: list[str], value: Any) -> None:
