@@ -36,7 +36,7 @@ from pipelines.parsed import Parsed
 from pipelines.publisher import Publisher
 from pipelines.session import open_extractor, open_store
 from pipelines.shard import Shard
-from pipelines.storage import Storage
+from pipelines.storage import Storage, verify_exclusive
 
 HOUSEKEEPING_S = 30.0
 COMPACT_AT = 2
@@ -197,8 +197,10 @@ class Worker:
 def open_worker(config: Config, shard: Shard, storage: Storage) -> Worker:
     """Opens model and memory for `shard`; a new log is primed with what the domain ships.
 
-    Raises ModelError, ConfigError, and ServiceError where memory does not answer.
+    Raises ModelError, ConfigError (also where the store cannot create exclusively), ServiceError where memory does
+    not answer.
     """
+    verify_exclusive(storage)
     store = open_store(config)
     extractor = open_extractor(config, memory=store)
     ledger = Ledger(storage, store)
