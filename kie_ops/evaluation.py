@@ -94,7 +94,7 @@ def evaluate(
         table = _Table()
         for at in range(0, len(documents), batch):
             some = documents[at : at + batch]
-            readings = extractor.encode([e.document for e in some])
+            readings = extractor.encode([e.document for e in some], [scheme])
             for example, reading in zip(some, readings, strict=True):
                 sketch = sketch_of(reading)
                 cells = (memory or extractor.memory).recall(sketch.keys).cells
@@ -157,7 +157,8 @@ def scored_relations(
     chosen, items = extractor.items(sketch, scheme, decided, recalled=True)
     scored = relations.score(extractor.model.relate, sketch, scheme, rules, items)
     at = [(*sketch.span(d.first, d.last), d.label) for d in chosen]
-    for heads, tails, logits, names in zip(scored.heads, scored.tails, scored.logits.tolist(), scored.names, strict=True):
+    pairs = zip(scored.heads, scored.tails, scored.logits.tolist(), scored.names, strict=True)
+    for heads, tails, logits, names in pairs:
         ends: tuple[Hashable, Hashable] = names if rules.level == "document" else (at[heads[0]], at[tails[0]])
         for label, logit in zip(rules.labels, logits, strict=True):
             head, tail = sorted(ends, key=repr) if label in rules.symmetric else ends
@@ -175,7 +176,8 @@ def gold_relations(example: Example, rules: RelationScheme) -> set[tuple[Hashabl
     out: set[tuple[Hashable, Hashable, str]] = set()
     for r in example.relations:
         if r.head in at and r.tail in at:
-            head, tail = sorted((at[r.head], at[r.tail]), key=repr) if r.label in symmetric else (at[r.head], at[r.tail])
+            ends = (at[r.head], at[r.tail])
+            head, tail = sorted(ends, key=repr) if r.label in symmetric else ends
             out.add((head, tail, r.label))
     return out
 

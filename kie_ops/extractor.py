@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,9 +86,9 @@ class Extractor:
             memory = FrozenMemory.load(folder / MEMORY)
         return cls(model, gate, memory=memory, token_budget=token_budget)
 
-    def encode(self, documents: Sequence[Document]) -> list[TextReading]:
-        """What the text alone says of each document.  Costly; needs no memory."""
-        return [sketch_of(reading) for reading in self.model.read(documents, self.token_budget)]
+    def encode(self, documents: Sequence[Document], schemes: Collection[str] | None = None) -> list[TextReading]:
+        """What the text alone says of each document, in `schemes` (default: those emitted); costly, no memory."""
+        return [sketch_of(r) for r in self.model.read(documents, self.token_budget, schemes or self._schemes())]
 
     def keys(self, reading: TextReading) -> frozenset[str]:
         """The keys memory is to be asked for."""

@@ -7,7 +7,7 @@ products of equal row shapes are the same in any place of a batch (tested).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from kie_ops import words as wording
-from kie_ops.domain import Domain
+from kie_ops.domain import Domain, Scheme
 from kie_ops.encoder import Encoder, Tokens
 from kie_ops.errors import ModelError
 from kie_ops.heads import Endpoint, PairHead, SpanHead, unfold
@@ -166,24 +166,30 @@ class TextModel(nn.Module):
         return (states[at, rows.first] + states[at, rows.last]) * 0.5 * real[..., None]
 
     @torch.inference_mode()
-    def read(self, documents: Sequence[Document], token_budget: int = 4_096) -> list[TextReading]:
-        """Readings of `documents`, in order; forward passes of at most `token_budget` tokens, padding included."""
-        self.eval()
+    def read(
+        self, documents: Sequence[Document], token_budget: int = 4_096, schemes: Collection[str] | None = None
+    ) -> list[TextReading]:
+        """Readings of `documents`, in order; forward passes of at most `token_budget` tokens, padding included.
+
+        Spans are scored in `schemes` (default: all).
+        """
+        self._evaluate()
+        wanted = {n: s for n, s in self.domain.schemes.items() if schemes is None or n in schemes}
         prepared = [self.prepare(d.text) for d in documents]
-        blank = [self._blank(p) for p in prepared]
+        blank = [self._blank(p, wanted) for p in prepared]
         ranges = [list(owners(p.windows)) for p in prepared]
         jobs = [(d, k) for d, p in enumerate(prepared) for k, w in enumerate(p.windows) if w.last > w.first]
         for group in self._batches(prepared, jobs, token_budget):
             rows = self.rows([(prepared[d], prepared[d].windows[k]) for d, k in group])
             states = self.word_states(rows)
-            scores = {name: head(states, rows.words).numpy() for name, head in self.spans.items()}
+            scores = {name: self.spans[name](states, rows.words).numpy() for name in wanted}
             for row, (d, k) in enumerate(group):
                 here = {name: logits[row] for name, logits in scores.items()}
                 _place(blank[d], prepared[d].windows[k], ranges[d][k], states[row].numpy(), here)
         return [
             TextReading(
                 document=document, words=p.words.offsets, sentences=p.words.sentences,
-                spans={n: SpanScores(s.labels, spans[n]) for n, s in self.domain.schemes.items()},
+                spans={n: SpanScores(s.labels, spans[n]) for n, s in wanted.items()},
                 states=states, windows=len(p.windows), characters_read=characters_read(p.windows),
             )
             for document, p, (states, spans) in zip(documents, prepared, blank, strict=True)
@@ -194,7 +200,7 @@ class TextModel(nn.Module):
         self, reading: TextReading, scheme: str, heads: Sequence[Endpoint], tails: Sequence[Endpoint]
     ) -> np.ndarray:
         """Logits float32 [pairs, labels] that ``heads[k]`` stands in each relation of `scheme` to ``tails[k]``."""
-        self.eval()
+        self._evaluate()
         labels = self.domain.schemes[scheme].labels
         sentence_of = reading.sentence_of()
         parts = [np.zeros((0, len(self.domain.relations[scheme].labels)), dtype=np.float32)]
@@ -207,11 +213,14 @@ class TextModel(nn.Module):
             parts.append(self.pairs[scheme](torch.from_numpy(reading.states[low:high])[None], pairs).numpy())
         return np.concatenate(parts)
 
-    def _blank(self, p: Prepared) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _evaluate(self) -> None:
+        if self.training:  # walking all modules costs more than a small call
+            self.eval()
+
+    def _blank(self, p: Prepared, schemes: Mapping[str, Scheme]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         count = len(p.words)
         spans = {
-            name: np.full((count, s.max_words, len(s.labels)), -np.inf, dtype=np.float32)
-            for name, s in self.domain.schemes.items()
+            name: np.full((count, s.max_words, len(s.labels)), -np.inf, dtype=np.float32) for name, s in schemes.items()
         }
         return np.zeros((count, self.encoder.hidden), dtype=np.float32), spans
 
