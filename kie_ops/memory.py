@@ -54,7 +54,7 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Counts by field; zero counts are absent.  `vectors`: packed little-endian int32[PROTOTYPE_WIDTH] sums by field."""
+    """Counts by field; zero counts are absent.  `vectors`: packed int32[PROTOTYPE_WIDTH] sums by field."""
 
     key: str
     counts: Mapping[str, int]
