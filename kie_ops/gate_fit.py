@@ -46,6 +46,8 @@ class Evidenced:
 
 def fit_text(found: Sequence[Candidates], right: Sequence[np.ndarray], labels: tuple[str, ...]) -> TextGate:
     """h of one scheme, from candidates of the text alone and whether each is right."""
+    if not sum(map(len, found)):
+        return TextGate(*_plain_text(), dict.fromkeys(labels, 0.0))
     x = torch.from_numpy(np.concatenate([c.features for c in found]) / SCALE)
     label = torch.from_numpy(np.concatenate([c.label for c in found]).astype(np.int64))
     y = torch.from_numpy(np.concatenate(right).astype(np.float64))
@@ -70,8 +72,18 @@ def fit_text(found: Sequence[Candidates], right: Sequence[np.ndarray], labels: t
     return TextGate(values[0], values[1], values[2], values[3], biases)
 
 
+def _plain_text() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The tagger's own log-odds, for want of data."""
+    linear = np.zeros(len(FEATURES))
+    linear[0] = SCALE[0]
+    return linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1)
+
+
 def fit_memory(data: Evidenced) -> MemoryGate:
     """m and w_s, with h as it is."""
+    if not len(data.h):
+        weights = np.ones((len(KINDS), len(SOURCES), len(OUTCOMES)))
+        return MemoryGate(0.0, weights, np.zeros((len(RELIABILITY), 1)), np.zeros(1), np.zeros(1), 0.0)
     h, counts, y, weight = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (
         data.h, data.counts, data.right, data.weight))
     seen = data.reliability.copy()
@@ -125,7 +137,7 @@ def calibrated(logits: np.ndarray, right: np.ndarray, missed: int) -> Calibratio
     low = float(cut.odds(logits[order[at]]))
     high = float(cut.odds(logits[order[at + 1]])) if at + 1 < len(order) else low
     threshold = 1 / (1 + np.exp(-(low + high) / 2))
-    return Calibration(scale, bias, float(np.clip(threshold, 0.05, 0.95)))
+    return Calibration(scale, bias, float(np.clip(threshold, 0.02, 0.95)))
 
 
 def _minimise(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) -> None:

@@ -185,7 +185,7 @@ def _relations(
 
 
 def _loss(odds: np.ndarray, y: np.ndarray) -> float:
-    return float(np.mean(np.logaddexp(0, odds) - odds * y))
+    return float(np.sum(np.logaddexp(0, odds) - odds * y)) / max(len(y), 1)
 
 
 _begun = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -82,7 +82,9 @@ class LexiconModel:
         self.domain, self.odds, self.pair, self.version = definition, odds, pair, "lexicon"
         self.reads = 0
 
-    def read(self, documents: Sequence[Document], token_budget: int = 4_096) -> list[TextReading]:
+    def read(
+        self, documents: Sequence[Document], token_budget: int = 4_096, schemes: Collection[str] | None = None
+    ) -> list[TextReading]:
         self.reads += len(documents)
         return [self._read(document) for document in documents]
 
