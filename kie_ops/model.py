@@ -95,7 +95,7 @@ class TextModel(nn.Module):
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(safetensors.torch.save(
             {n: t.contiguous() for n, t in tensors.items()},
-            metadata={"base": self.encoder.fingerprint(), "domain": self.domain.name},
+            metadata={"base": self.encoder.fingerprint()},  # one entry: the order of several is not settled
         ))
         temporary.replace(path)
 

@@ -64,7 +64,8 @@ class TrainingLog:
 
     def scores(self, step: int, epoch: int, scores: Mapping[str, float]) -> None:
         text = "  ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
-        self.progress.print(f"epoch {epoch}, step {step}: dev F1  {text}")
+        if not self.progress.disable:
+            self.progress.print(f"epoch {epoch}, step {step}: dev F1  {text}")
         self._point({"step": step, "epoch": epoch, "dev": dict(scores)})
         self._draw()
         self.since = time.monotonic()
