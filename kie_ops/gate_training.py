@@ -56,7 +56,7 @@ def fit(
     """
     model = TextModel.load(domain)
     training = {s: list(priming.training(dataset.split(data, domain, s, "train"))) for s in domain.schemes}
-    read = {s: _read(model, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
+    read = {s: _read(model, s, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
     _say(f"read {sum(map(len, read.values()))} dev documents")
     text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
     gate = Gate(text, {}, dict.fromkeys(domain.schemes, 0.5), {}, {})
@@ -74,11 +74,13 @@ def fit(
     return Gate(text, gate.memory, gate.thresholds, relations, words), cells
 
 
-def _read(model: TextModel, examples: Sequence[Example], batch: int = 32) -> list[tuple[Example, Sketch]]:
+def _read(
+    model: TextModel, scheme: str, examples: Sequence[Example], batch: int = 32
+) -> list[tuple[Example, Sketch]]:
     out: list[tuple[Example, Sketch]] = []
     for at in range(0, len(examples), batch):
         some = examples[at : at + batch]
-        readings = model.read([e.document for e in some])
+        readings = model.read([e.document for e in some], schemes=[scheme])
         out += [(e, sketch_of(r)) for e, r in zip(some, readings, strict=True)]
     return out
 
