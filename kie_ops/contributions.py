@@ -14,7 +14,7 @@ from kie_ops.decisions import Decided
 from kie_ops.domain import Domain
 from kie_ops.errors import InputError
 from kie_ops.memory import Contribution, Increment, field
-from kie_ops.surface import DROPPED, key_of_text, written
+from kie_ops.surface import DROPPED, edge_word, key_of_text, written
 
 MAX_INCREMENTS = 5_000
 """Increments of one document; what stands later in a longer one is left out."""
@@ -115,6 +115,10 @@ def of_correction(
     if key is None:
         raise InputError("this text cannot be remembered: amounts, dates and bare signs, or more than 12 words",
                          next_step="correct a name or a phrase")
+    edge = edge_word(text)
+    if edge is not None:
+        raise InputError(f"a name that begins or ends with {edge!r} is never looked for",
+                         next_step="leave that word out")
     if label is None and not reject:
         raise InputError("a correction has neither a label nor reject", next_step="give one of the two")
     places = resolve(domain, label, scheme)

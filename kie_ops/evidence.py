@@ -22,6 +22,7 @@ RELIABILITY = (
 )
 """What the trust in memory may depend on: log counts by source, how far they contradict each other, the kind of key,
 the tagger's entropy, and whether the span's prototype resembles the remembered ones.  Never which way they point."""
+REVIEWER, PART = SOURCES.index("reviewer"), OUTCOMES.index("part")
 MANY = 6
 """Evidence rows kept for a mention."""
 
@@ -131,8 +132,22 @@ def remember(names: Names, candidates: Candidates, knowledge: Knowledge) -> Reme
             if near is not None:
                 raw[i, 1] += _tally(near, name)
         shape[i] = np.log1p(key.count(" ") + 1), is_acronym(key)
+    raw[_within_reviewed(candidates, raw), 0, REVIEWER, PART] += 1
     counts = np.log1p(raw)
     return Remembered(counts, reliability(raw, agreement, shape), raw.sum(axis=(1, 2, 3)) > 0)
+
+
+def _within_reviewed(candidates: Candidates, raw: np.ndarray) -> np.ndarray:
+    """Numbers of candidates that lie in a longer one which reviewers call an entity: here they are its part."""
+    said = raw[:, 0, REVIEWER]
+    whole = np.flatnonzero(said[:, 0] > said[:, PART:].sum(axis=1))
+    first, last = candidates.first, candidates.last
+    inside = np.zeros(len(candidates), dtype=bool)
+    for f, e in sorted({(int(first[i]), int(last[i])) for i in whole}):
+        low, high = np.searchsorted(first, [f, e + 1])
+        some = slice(int(low), int(high))
+        inside[some] |= (last[some] <= e) & (last[some] - first[some] < e - f)
+    return np.flatnonzero(inside)
 
 
 def _tally(known: Facts, label: str) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Keys: normalised surface forms under which memory keeps what it knows of names and phrases.
 
 A key is at most `MAX_TOKENS` tokens and `MAX_CHARACTERS` characters long, Unicode NFKC, with hyphens and spaces folded
-to one blank.  Case is folded only in tokens with fewer than two capitals; acronyms and lone capitals keep theirs, since
-folding them turns names into common words (WAS, was).  Amounts and years are masked to their shape, and a surface
-without any word (an amount, a date, punctuation) has no key.
+to one blank and without signs at its ends.  Case is folded only in tokens with fewer than two capitals; acronyms and
+lone capitals keep theirs, since folding them turns names into common words (WAS, was).  Amounts and years are masked to
+their shape, and a surface without any word (an amount, a date, punctuation) has no key.
 
 *Back-off keys* have a marked prefix and counts of their own, so that what is known of another spelling can be weighed
 less: ``folded`` (all lower case), ``singular`` (last token) and ``short`` (a short form that its document defines).
@@ -133,12 +133,20 @@ class Surfaces:
 
 
 def key_of(tokens: Sequence[Token]) -> str | None:
-    """The key of a sequence of tokens; None without any word, or where it is too long."""
+    """The key of a sequence of tokens, signs at its ends left out; None without any word, or where it is too long."""
     kept = [t for t in tokens if t.kind != DROPPED]
+    while kept and _outer_sign(kept[0]):
+        kept.pop(0)
+    while kept and _outer_sign(kept[-1]):
+        kept.pop()
     text = " ".join(t.text for t in kept)
     if len(kept) > MAX_TOKENS or len(text) > MAX_CHARACTERS or not any(t.kind == WORD for t in kept):
         return None
     return text if len(text) > 1 or text.isupper() else None
+
+
+def _outer_sign(token: Token) -> bool:
+    return token.kind == OTHER and not token.edge
 
 
 def _back_off(exact: str, singular: str) -> list[str]:
@@ -182,6 +190,13 @@ def written(key: str) -> tuple[str, ...]:
 def key_of_text(text: str) -> str | None:
     """The key of a term outside a document, as in a vocabulary or a correction; None where such a surface has none."""
     return key_of([token(text[start:end]) for start, end in split(text).offsets.tolist()])
+
+
+def edge_word(text: str) -> str | None:
+    """The first or last word of a term where no name may begin or end, so that the term is never found in a text."""
+    words = [text[start:end] for start, end in split(text).offsets.tolist()]
+    words = [word for word in words if token(word).kind in (WORD, AMOUNT)]
+    return next((w for w in (words[0], words[-1]) if not token(w).edge), None) if words else None
 
 
 def is_acronym(key: str) -> bool:

@@ -93,7 +93,8 @@ def test_labels_are_emitted_names_or_a_schemes_own(label: str, scheme: str | Non
 
 @pytest.mark.parametrize(("changes", "says"), [
     ({"label": "gene"}, "no label gene.*disease, drug"), ({"label": "drug", "scheme": "x"}, "no scheme x"),
-    ({"label": "drug", "text": "2019"}, "cannot be remembered"), ({}, "neither a label nor reject"),
+    ({"label": "drug", "text": "2019"}, "cannot be remembered"),
+    ({"label": "drug", "text": "the jitters"}, "begins or ends with 'the'"), ({}, "neither a label nor reject"),
 ])
 def test_a_correction_that_cannot_be_is_refused(changes: dict[str, str], says: str) -> None:
     with pytest.raises(InputError, match=says):

@@ -51,6 +51,13 @@ def test_one_correction_teaches_a_name_and_undoing_it_is_exact() -> None:
     assert extractor(ODDS, cells(taught, taught.negated())).extract(text) == before
 
 
+def test_a_taught_name_goes_before_what_the_tagger_finds_in_it() -> None:
+    taught = of_correction(domain(), "r-3", "naproxen plus", label="drug")
+    one = extractor({("naproxen", "Drug"): 6.0}, cells(taught))
+    assert names(one.extract("Naproxen plus worked, naproxen did not.")) == [
+        ("Naproxen plus", "drug"), ("naproxen", "drug")]
+
+
 def test_one_rejection_suppresses_a_name() -> None:
     plain = extractor(ODDS)
     assert names(plain.extract("A rash.")) == [("rash", "disease")]
