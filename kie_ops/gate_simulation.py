@@ -45,7 +45,7 @@ MANY = 100
 """How much longer than the dev stream a real one may be."""
 FEW = 3
 """Counts below this say too little of a ratio."""
-SELF, NONE = SOURCES.index("self"), OUTCOMES.index("none")
+SELF, NONE, OTHER = SOURCES.index("self"), OUTCOMES.index("none"), OUTCOMES.index("other")
 FULL = Plan(1.0)
 PLANS = (
     FULL, Plan(1.0, own=False), Plan(1.0, wrong=0.1, reviewed=0.1), Plan(0.3, vocabulary=0.5, reviewed=0.3),
@@ -180,8 +180,8 @@ def reviewed_anew(sample: Sample, gate: TextGate, share: float, rng: np.random.G
 
     This is the explicit prior on reviewers: dev labels alone cannot show it, as a person who corrects a stream may
     follow other rules than the annotators.  Any candidate, known or not, however often (up to MANY times, for or
-    against), whatever the text says of it (for half of them the text's odds are drawn evenly), is called an entity or
-    nothing, once or twice.
+    against), whatever the text says of it (for half of them the text's odds are drawn evenly), is called an entity,
+    another one, or nothing, once or twice.
     """
     take = np.flatnonzero(rng.random(len(sample.candidates)) < share)
     n = len(take)
@@ -196,7 +196,8 @@ def reviewed_anew(sample: Sample, gate: TextGate, share: float, rng: np.random.G
     h = gate.odds(sample.candidates)[take]
     h = np.where(rng.random(n) < 0.5, rng.uniform(-8.5, 8.5, n), h)
     entity = rng.random(n) < 0.5
-    raw[np.arange(n), 0, REVIEWER, np.where(entity, 0, NONE)] = rng.integers(1, 3, n)
+    against = rng.choice([NONE, OTHER], n, p=[0.7, 0.3])
+    raw[np.arange(n), 0, REVIEWER, np.where(entity, 0, against)] = rng.integers(1, 3, n)
     y = np.where(rng.random(n) < TRUSTED, entity, ~entity).astype(np.float64)
     return _evidenced(sample, take, raw, h, y)
 
