@@ -32,13 +32,15 @@ from pipelines.ledger import Ledger
 
 FOLDER, TOPIC = Path("engram-demo"), "notes"
 MARK = "# Written by engram demo, which deletes this folder when it runs again.\n"
-NAME, LABEL, CORRECTION = "Paper Moon", "Chemical", "demo-1"
+NAME, LABEL, CORRECTION = "Sunday Best", "Chemical", "demo-1"
 WAIT_S = 180.0
 
 FOUND = """
     select label, lower(text) as name, count(*) as mentions, round(avg(score), 2) as score,
            round(avg(soft_weight), 2) as memory
-    from entities group by all order by mentions desc, label, name limit 10
+    from entities group by all
+    qualify row_number() over (partition by label order by mentions desc, name) <= 5
+    order by label, mentions desc, name
 """
 RELATIONS = """
     select r.label, h.text as head, t.text as tail, round(r.score, 2) as score
@@ -128,7 +130,7 @@ def _first_query(demo: Demo, seconds: float) -> bool:
 
 def _teach(demo: Demo, job: Job, later: Sequence[dict[str, Any]]) -> bool:
     """Teaches a name, shows the next documents with their evidence, takes it back, and shows the one after."""
-    before = demo.show("before", f"mentions of {NAME}, a drug nobody has heard of", MENTIONS, NAME)
+    before = demo.show("before", f"mentions of {NAME}, the street name of a drug", MENTIONS, NAME)
     ledger = Ledger(*session.open_both(demo.settings))
     correction = corrections.validate({"id": CORRECTION, "text": NAME, "label": LABEL, "reviewer": "you"})
     ledger.teach(Domain.load(demo.settings.domain), correction)
