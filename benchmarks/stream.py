@@ -2,9 +2,9 @@
 
     python -m benchmarks.stream --domain medical --partitions 4 --backfill abstracts.jsonl
 
-Starts its own broker and its own redis-server in a new folder under runs/bench.  Every line printed is JSON.  With
---backfill the topic is archived and read again from there, and both are replayed with their recorded views: the hashes
-of all tables but `transactions` are printed side by side.  Exit code 1 where anything is not as promised.
+Starts its own broker and its own redis-server in a new folder under runs/bench.  Every line printed is JSON.  What
+was read is replayed with its recorded views, and with --backfill the topic is archived and read again from there: the
+hashes of all tables but `transactions` are printed side by side.  Exit code 1 where anything is not as promised.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> int:
     arguments = _arguments()
     if lacks := missing():
         raise SystemExit(f"this machine lacks {'; '.join(lacks)}")
-    folder = arguments.folder or ROOT / "runs" / "bench" / time.strftime("%Y%m%d-%H%M%S")
+    folder = (arguments.folder or ROOT / "runs" / "bench" / time.strftime("%Y%m%d-%H%M%S")).resolve()
     kafka, redis = Kafka(folder / "kafka"), Redis(folder / "redis")
     measure.say("machine", None, measure.machine())
     try:
@@ -74,7 +74,6 @@ def _bench(arguments: argparse.Namespace, folder: Path, kafka: Kafka, redis: Red
         filling = settings(folder / "backfill", arguments, redis.url)
         filled = backfill.fill(filling, [str(archive)])
         checks.check(filled, sent)
-        right &= backfill.replayed("backfill", filling, folder / "backfill-again", filled)
         same = checks.hashes(filled) == checks.hashes(tables)
         measure.say("backfill equals stream", None, {"same_bytes": same, "must_be": arguments.partitions == 1})
         right &= same or arguments.partitions > 1

@@ -38,7 +38,7 @@ WAIT_S = 180.0
 FOUND = """
     select label, lower(text) as name, count(*) as mentions, round(avg(score), 2) as score,
            round(avg(soft_weight), 2) as memory
-    from entities group by all
+    from entities group by label, lower(text)
     qualify row_number() over (partition by label order by mentions desc, name) <= 5
     order by label, mentions desc, name
 """
