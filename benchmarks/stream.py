@@ -49,6 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("files", nargs="+", type=Path, help="JSON Lines, plain or compressed")
     parser.add_argument("--domain", default="medical")
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--shards", type=int, default=1, help="processes that share the partitions")
     parser.add_argument("--limit", type=int, help="documents at most")
     parser.add_argument("--segment", type=int, default=100, help="offsets a Parquet file")
     parser.add_argument("--backfill", action="store_true", help="also archive, backfill, replay and compare")
@@ -86,7 +87,7 @@ def settings(folder: Path, arguments: argparse.Namespace, memory: str, bootstrap
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({
         "domain": arguments.domain,
-        "source": {"bootstrap": bootstrap, "topic": TOPIC},
+        "source": {"bootstrap": bootstrap, "topic": TOPIC, "shards": arguments.shards},
         "tables": {"root": str(folder / "tables"), "segment": arguments.segment},
         "memory": {"url": memory, "namespace": folder.name},
         "run": {"until_idle_s": 5.0},

@@ -89,7 +89,7 @@ class MemorySettings(_Section):
 
 
 class Engine(_Section):
-    threads: int | None = Field(None, description="torch threads; default: all cores")
+    threads: int | None = Field(None, description="torch threads; default: the cores, divided among shards")
     token_budget: int = Field(4_096, gt=0, description="tokens a forward pass, padding included")
 
 

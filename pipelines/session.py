@@ -6,6 +6,7 @@ Everything heavy is imported where it is opened, so that ``engram --help`` stays
 from __future__ import annotations
 
 import atexit
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,9 +82,8 @@ def _embedded(data: Path) -> str:
 
 
 def open_extractor(config: Config, memory: Memory | None = None) -> Extractor:
-    """The extractor of `domain` with `memory`."""
+    """The extractor of `domain` with `memory`; the shards of a run share the cores."""
     from kie_ops.extractor import Extractor
 
-    return Extractor.load(
-        config.domain, memory=memory, threads=config.engine.threads, token_budget=config.engine.token_budget
-    )
+    threads = config.engine.threads or max(1, (os.cpu_count() or 1) // config.source.shards)
+    return Extractor.load(config.domain, memory=memory, threads=threads, token_budget=config.engine.token_budget)
