@@ -9,7 +9,7 @@ Field names (``|`` separates, it never occurs inside a part; :func:`field` escap
     source|scheme|entity|LABEL              the key was a mention of LABEL in so many documents
     source|scheme|part|LABEL                it was part of a longer mention of LABEL
     source|scheme|crossing|                 it crossed a mention's border
-    source|scheme|none|                     it was seen and was no mention (exhaustive sources only)
+    source|scheme|none|                     it was seen and was no mention (self: possible, but not chosen)
     source|scheme|concept|LABEL|SYSTEM:ID   it stood for this concept
     source|scheme|example|DOC               an example (kept by training, vocabulary, reviewer; not by self)
     source|scheme|related|LABEL             relation cells (key = pair_key(...)): the pair had this relation
