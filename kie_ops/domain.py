@@ -93,13 +93,11 @@ class Domain:
 
     @classmethod
     def load(cls, domain: str | Path) -> Domain:
-        """A shipped domain by name, or the folder of a trained one.
+        """A shipped domain by name, or the folder of a trained one; a name that is shipped is never a folder.
 
         Raises ModelError where there is none or domain.json is not one (naming the field).
         """
-        folder = Path(domain)
-        if not (folder / "domain.json").is_file():
-            folder = DOMAINS / str(domain)
+        folder = DOMAINS / domain if domain in shipped() else Path(domain)  # "./medical" is a folder of one's own
         if not (folder / "domain.json").is_file():
             raise ModelError(f"no such domain: {domain}", next_step=f"choose one of {', '.join(shipped())}, or give a"
                              " folder that holds a domain.json (as engram train writes)")

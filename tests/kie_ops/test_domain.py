@@ -82,3 +82,10 @@ def test_broken_domain_file(tmp_path: Path) -> None:
     (tmp_path / "domain.json").write_text("{")
     with pytest.raises(ModelError, match=r"cannot read the domain.*domain.json"):
         Domain.load(tmp_path)
+
+
+def test_a_shipped_name_is_not_a_folder_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Domain.load("medical").save(tmp_path / "medical")
+    monkeypatch.chdir(tmp_path)
+    assert Domain.load("medical").folder != mine.folder
+    assert Domain.load("./medical").folder == Path("medical")
