@@ -7,7 +7,8 @@ products of equal row shapes are the same in any place of a batch (tested).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,7 +211,8 @@ class TextModel(nn.Module):
             low, high = min(first for first, _ in spans), max(last for _, last in spans) + 1
             near, far = ([point.shifted(-low) for point in side[some]] for side in (heads, tails))
             pairs = unfold(near, far, labels, sentence_of[low:high])  # no work for the rest of a long text
-            parts.append(self.pairs[scheme](torch.from_numpy(reading.states[low:high])[None], pairs).numpy())
+            with _one_thread():
+                parts.append(self.pairs[scheme](torch.from_numpy(reading.states[low:high])[None], pairs).numpy())
         return np.concatenate(parts)
 
     def _evaluate(self) -> None:
@@ -233,6 +235,17 @@ class TextModel(nn.Module):
         for length, group in sorted(by_length.items()):
             size = max(1, budget // length)
             yield from (group[at : at + size] for at in range(0, len(group), size))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads share the rows of a product; where these are as many as a text has pairs, that shows in the last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _place(
