@@ -23,9 +23,8 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     packages=find_packages(include=["pipelines*", "kie_ops*", "memory_store*"]),
     package_data={
-        "kie_ops": ["domains/*/*", "py.typed"],
-        "memory_store": ["*.lua", "py.typed"],
-        "pipelines": ["samples/*", "templates/*", "py.typed"],
+        "kie_ops": ["domains/*/*"],
+        "pipelines": ["samples/*", "templates/*"],
     },
     python_requires=">=3.10",
     install_requires=[

@@ -13,14 +13,12 @@ from dataclasses import replace
 from kie_ops.domain import Domain
 from kie_ops.errors import EngramError, InputError, PositionError
 from kie_ops.records import DeadLetter, RawRecord
-from memory_store.store import MemoryStore
 from pipelines import logs
 from pipelines.config import Config
 from pipelines.corrections import validate
 from pipelines.feed import Feed
 from pipelines.ledger import Ledger, operation
 from pipelines.operations import Op, Operation, Outcome, Status
-from pipelines.storage import Storage
 
 MAX_BYTES = 1_000_000
 FROM = "from"
@@ -86,7 +84,7 @@ class CorrectionsFeed:
             self._sought.add(partition)
 
 
-def open_corrections(config: Config, storage: Storage, store: MemoryStore, domain: Domain) -> CorrectionsFeed | None:
+def open_corrections(config: Config, ledger: Ledger, domain: Domain) -> CorrectionsFeed | None:
     """The feed of `memory.corrections_topic`; None where none is set.  Raises ConfigError, ServiceError."""
     if config.memory.corrections_topic is None:
         return None
@@ -95,7 +93,7 @@ def open_corrections(config: Config, storage: Storage, store: MemoryStore, domai
     source = config.source.model_copy(update={
         "topic": config.memory.corrections_topic, "start": "earliest", "group": f"{config.source.group}-corrections",
     })
-    return CorrectionsFeed(KafkaFeed(source), Ledger(storage, store), domain)
+    return CorrectionsFeed(KafkaFeed(source), ledger, domain)
 
 
 def _json(record: RawRecord) -> object:

@@ -208,7 +208,7 @@ def open_worker(config: Config, shard: Shard, storage: Storage) -> Worker:
         ledger.prime(extractor.definition)
     publisher = Publisher(storage, config.tables.segment, config.tables.trim)
     tails = shard.k == 0 and isinstance(shard.feed, KafkaFeed)
-    corrections = open_corrections(config, storage, store, extractor.definition) if tails else None
+    corrections = open_corrections(config, ledger, extractor.definition) if tails else None
     return Worker(config, shard, extractor, storage, store, publisher, ledger, _engine(), corrections)
 
 

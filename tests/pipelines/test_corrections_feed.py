@@ -186,4 +186,4 @@ def test_corrections_deleted_before_they_were_read_are_said(world: World) -> Non
 
 
 def test_no_topic_no_feed(world: World) -> None:
-    assert open_corrections(load_config(None, {}, {}), world.storage, world.store, DOMAIN) is None
+    assert open_corrections(load_config(None, {}, {}), world.ledger, DOMAIN) is None
