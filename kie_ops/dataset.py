@@ -7,6 +7,7 @@ Python character offsets.  Documents with ``meta.repeat_of`` repeat an earlier t
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,9 +93,19 @@ def split(data: str | Path, domain: Domain, scheme: str, name: str) -> list[Exam
     if not path.is_file():
         raise InputError(f"there is no {name} part of {scheme}", where=str(path),
                          next_step=f"put a {path.name} there, in JSON Lines")
-    taken = held_out(root, scheme) if name == "train" else frozenset()
-    return [e for e in load(path, scheme) if low <= percent(e.document.doc_id) < high
+    taken = held_out(root, scheme, ("dev", "test")) if name == "train" else (
+        held_out(root, scheme, ("test",)) if name == "dev" else frozenset())
+    return [merged(e, domain) for e in load(path, scheme) if low <= percent(e.document.doc_id) < high
             and e.document.doc_id not in taken]
+
+
+def merged(example: Example, domain: Domain) -> Example:
+    """The example with the labels that its scheme reads as others (Scheme.merge) renamed."""
+    merge = domain.schemes[example.scheme].merge if example.scheme in domain.schemes else {}
+    if not merge:
+        return example
+    spans = tuple(dataclasses.replace(s, label=merge.get(s.label, s.label)) for s in example.spans)
+    return dataclasses.replace(example, spans=spans)
 
 
 def percent(doc_id: str) -> int:
@@ -102,8 +113,8 @@ def percent(doc_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(doc_id.encode("utf-8", "replace"), digest_size=4).digest()) % 100
 
 
-def held_out(root: Path, scheme: str) -> frozenset[str]:
-    """Ids of `scheme` that are dev or test documents of another set next to it."""
+def held_out(root: Path, scheme: str, parts: Sequence[str]) -> frozenset[str]:
+    """Ids of `scheme` that lie in one of these parts of another set next to it."""
     path = root / OVERLAPS
     if not path.is_file():
         return frozenset()
@@ -111,7 +122,7 @@ def held_out(root: Path, scheme: str) -> frozenset[str]:
         table = json.loads(path.read_text(encoding="utf-8"))
         rows = [row for rows in table.values() for row in rows if scheme in row]
         return frozenset(str(r["pmid"]) for r in rows if any(
-            other != scheme and other != "pmid" and where in ("dev", "test") for other, where in r.items()
+            other != scheme and other != "pmid" and where in parts for other, where in r.items()
         ))
     except (ValueError, AttributeError, KeyError, TypeError, OSError) as e:
         raise InputError(f"cannot read the table of shared documents: {e}", where=str(path),

@@ -26,11 +26,15 @@ TRIGGER = "trigger:"
 
 @dataclass(frozen=True, config=STRICT)
 class Scheme:
-    """Labels that one span head scores.  `max_words`: longest span; `nested`: whether spans may lie in each other."""
+    """Labels that one span head scores.  `max_words`: longest span; `nested`: whether spans may lie in each other.
+
+    `merge`: labels of the data that are read as one of `labels`.
+    """
 
     labels: tuple[str, ...]
     max_words: int = 16
     nested: bool = False
+    merge: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -149,6 +153,8 @@ class Domain:
                 raise ModelError(f"{at}: {what}", where=where,
                                  next_step=f"known: {', '.join(have.get(scheme, tuple(have)))}")
 
+        for name, scheme in self.schemes.items():
+            known(name, scheme.merge.values(), spans, f"schemes.{name}.merge")
         for name, relation in self.relations.items():
             known(name, {label for pair in relation.pairs for label in pair}, spans, f"relations.{name}.pairs")
             known(name, relation.symmetric, relations, f"relations.{name}.symmetric")

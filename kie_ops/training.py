@@ -28,7 +28,7 @@ from kie_ops.domain import Domain, RelationScheme
 from kie_ops.encoder import Encoder
 from kie_ops.errors import InputError
 from kie_ops.heads import join
-from kie_ops.model import ADAPTER, TextModel
+from kie_ops.model import ADAPTER, Rows, TextModel
 from kie_ops.text_reading import TextReading
 from kie_ops.training_log import TrainingLog
 
@@ -39,8 +39,9 @@ CHECKPOINT = "checkpoint.pt"
 class Settings:
     """`rate` is the top layer's; each layer below has `layer_decay` of the one above.  `budget`: tokens a step.
 
-    `average`: part of the run that the averaged weights look back on, about.  `dev_documents`: a scheme, at epoch
-    ends (the last epoch takes them all).
+    `average`: part of the run that the averaged weights look back on, about.  `mask`: share of tokens hidden from the
+    encoder in each step, so that it learns to use context.  `dev_documents`: a scheme, at epoch ends (the last epoch
+    takes them all).
     """
 
     epochs: int = 10
@@ -53,6 +54,7 @@ class Settings:
     average: float = 0.04
     clip: float = 1.0
     dropout: float = 0.1
+    mask: float = 0.1
     seed: int = 1
     checkpoint_every_s: float = 180.0
     dev_documents: int = 100
@@ -73,11 +75,14 @@ class Trainer:
     """Model, optimiser and averaged weights of one run.  `step` counts optimiser steps done."""
 
     def __init__(
-        self, domain: Domain, examples: Sequence[Example], settings: Settings, encoder: Encoder | None = None
+        self, domain: Domain, examples: Sequence[Example], settings: Settings, encoder: Encoder | None = None,
+        start: Path | None = None,
     ) -> None:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.model = TextModel.new(domain, encoder)
+        if start is not None:
+            self.model.load_adapter(start)
         tune(self.model, settings.dropout)
         self.items = items(self.model, examples)
         if not self.items:
@@ -102,7 +107,7 @@ class Trainer:
             self._epoch = (epoch, batches(self.items, self.settings.budget, specials, self.settings.seed, epoch))
         self.model.train()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half):
-            loss = batch_loss(self.model, self._epoch[1][at])
+            loss = batch_loss(self.model, self._epoch[1][at], self.settings.mask)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
@@ -205,9 +210,9 @@ def tune(model: TextModel, dropout: float) -> None:
             module.p = dropout
 
 
-def batch_loss(model: TextModel, batch: Sequence[Item]) -> torch.Tensor:
+def batch_loss(model: TextModel, batch: Sequence[Item], mask: float = 0.0) -> torch.Tensor:
     """Binary cross-entropy of all spans and pairs, summed and divided by the words: each item trains its own heads."""
-    rows = model.rows([(i.prepared, i.window) for i in batch])
+    rows = _hidden(model, model.rows([(i.prepared, i.window) for i in batch]), mask)
     states = F.dropout(model.word_states(rows), 0.1, model.training)
     total = states.new_zeros((), dtype=torch.float32)
     for scheme in sorted({i.scheme for i in batch}):
@@ -227,22 +232,35 @@ def batch_loss(model: TextModel, batch: Sequence[Item]) -> torch.Tensor:
     return total / rows.words.sum()
 
 
+def _hidden(model: TextModel, rows: Rows, share: float) -> Rows:
+    """The rows with a share of their tokens replaced by the tokeniser's mask, where it has one."""
+    token = model.encoder.tokenizer.mask_token_id
+    if not share or token is None:
+        return rows
+    first, last = len(model.encoder.prefix), rows.mask.sum(dim=1, keepdim=True) - len(model.encoder.suffix)
+    at = torch.arange(rows.ids.shape[1])
+    hide = (torch.rand(rows.ids.shape) < share) & (at >= first) & (at < last)
+    return dataclasses.replace(rows, ids=rows.ids.masked_fill(hide, token))
+
+
 def train(
     domain: Domain, data: str | Path, out: str | Path, *, settings: Settings = Settings(), resume: bool = True,
     threads: int | None = None, encoder: Encoder | None = None, quiet: bool = False, wandb: str | None = None,
+    parts: Sequence[str] = ("train",), start: Path | None = None,
 ) -> Outcome:
-    """Trains `domain` on the train parts below `data` into the run folder `out`; SIGINT saves and ends cleanly.
+    """Trains `domain` on the named parts below `data` into the run folder `out`; SIGINT saves and ends cleanly.
 
-    `resume`: goes on from a checkpoint in `out`.  `wandb`: project name, where that package is installed.
+    `resume`: goes on from a checkpoint in `out`.  `wandb`: project name, where that package is installed.  `start`: the
+    adapter of a trained domain with the same heads to begin from.  Where `parts` has dev, nothing is left to score.
     Raises InputError for data or a checkpoint that cannot be used.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     if threads:
         torch.set_num_threads(threads)
-    examples = [e for scheme in domain.schemes for e in dataset.split(data, domain, scheme, "train")]
-    dev = {scheme: dataset.split(data, domain, scheme, "dev") for scheme in domain.schemes}
-    trainer = Trainer(domain, examples, settings, encoder)
+    examples = [e for scheme in domain.schemes for part in parts for e in dataset.split(data, domain, scheme, part)]
+    dev = {} if "dev" in parts else {scheme: dataset.split(data, domain, scheme, "dev") for scheme in domain.schemes}
+    trainer = Trainer(domain, examples, settings, encoder, start)
     if resume and (folder / CHECKPOINT).is_file():
         trainer.restore(folder / CHECKPOINT)
     with TrainingLog(folder, domain.name, len(trainer.order), trainer.step, quiet=quiet, wandb=wandb) as log, \
@@ -267,8 +285,10 @@ def _run(
                 scores = dev_scores(model, dev, None if last else trainer.settings.dev_documents)
                 log.scores(trainer.step, epoch + 1, scores)
                 if last:
-                    trained = {"steps": trainer.step, "epochs": epoch + 1, "base": model.encoder.fingerprint(),
-                               "dev": {k: round(v, 4) for k, v in scores.items()}}
+                    before = model.domain.trained if not dev else {}  # of the run that this one goes on from
+                    trained = {**before, "steps": trainer.step, "epochs": epoch + 1, "base": model.encoder.fingerprint()}
+                    if dev:
+                        trained["dev"] = {k: round(v, 4) for k, v in scores.items()}
                     dataclasses.replace(model.domain, trained=trained, folder=None).save(folder)
         if time.monotonic() - saved > trainer.settings.checkpoint_every_s:
             trainer.save(folder / CHECKPOINT)

@@ -62,7 +62,8 @@ def sets(domain: Domain, data: Sequence[str], split: str) -> dict[str, list[Exam
         scheme, equals, file = item.partition("=")
         if equals and scheme in domain.schemes:
             whole = Path(file).is_file()
-            examples = {scheme: dataset.load(file, scheme) if whole else dataset.split(file, domain, scheme, split)}
+            examples = {scheme: [dataset.merged(e, domain) for e in dataset.load(file, scheme)] if whole
+                        else dataset.split(file, domain, scheme, split)}
         else:
             examples = {s: dataset.split(root, domain, s, split) for s, root in _of_folder(domain, Path(item)).items()}
         for name, some in examples.items():

@@ -287,7 +287,7 @@ def _contributions(
         return
     if scheme is None or scheme not in domain.schemes:
         raise typer.BadParameter(f"one of {', '.join(domain.schemes)}", param_hint="--scheme")
-    yield from priming.training(dataset.load(file, scheme))
+    yield from priming.training([dataset.merged(e, domain) for e in dataset.load(file, scheme)])
 
 
 def _number(value: int | bytes | None) -> object:
