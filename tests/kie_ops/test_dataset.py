@@ -10,7 +10,7 @@ import pytest
 
 from kie_ops import dataset, words
 from kie_ops.domain import Domain, RelationScheme
-from kie_ops.errors import InputError
+from kie_ops.errors import InputError, ModelError
 from tests.kie_ops import tiny
 
 TEXT = "Zinc harmed him. Zinc and lead harm."
@@ -119,6 +119,29 @@ def test_documents_of_another_sets_test_are_dropped_from_train(tmp_path: Path) -
     assert "train-d3" not in left
     assert "train-d4" in left
     assert len(dataset.split(data, domain, "drugs", "dev")) == 12
+
+
+def test_documents_of_another_sets_test_are_dropped_from_dev(tmp_path: Path) -> None:
+    data = tiny.write_data(tmp_path / "data")
+    domain = tiny.domain(tmp_path)
+    table = {"drugs∩events": [
+        {"pmid": "dev-d3", "drugs": "dev", "events": "test"}, {"pmid": "dev-d4", "drugs": "dev", "events": "train"},
+    ]}
+    (data / dataset.OVERLAPS).write_text(json.dumps(table), encoding="utf-8")
+    left = {e.document.doc_id for e in dataset.split(data, domain, "drugs", "dev")}
+    assert "dev-d3" not in left
+    assert "dev-d4" in left
+
+
+def test_labels_that_a_scheme_merges_are_read_as_one(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", record(entities=[entity(0, 4), entity(5, 11, "Problem")]))
+    domain = Domain.parse({"name": "one", "schemes": {"one": {
+        "labels": ["Thing"], "merge": {"Drug": "Thing", "Problem": "Thing"},
+    }}})
+    (example,) = (e for n in ("train", "dev") for e in dataset.split(tmp_path, domain, "one", n))
+    assert {s.label for s in example.spans} == {"Thing"}
+    with pytest.raises(ModelError, match="no label Other"):
+        Domain.parse({"name": "one", "schemes": {"one": {"labels": ["Thing"], "merge": {"Drug": "Other"}}}})
 
 
 def test_sentence_pairs(tmp_path: Path) -> None:

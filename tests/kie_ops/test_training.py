@@ -63,6 +63,41 @@ def test_batches_hold_every_item_once_within_the_budget(data: Path, domain: Doma
     ]
 
 
+def test_a_run_starts_from_trained_weights(data: Path, domain: Domain, tmp_path: Path) -> None:
+    first = Trainer(domain, examples(data, domain), FAST)
+    first.advance()
+    first.model.save_adapter(tmp_path / ADAPTER)
+    again = Trainer(domain, examples(data, domain), FAST, start=tmp_path / ADAPTER)
+    for name, tensor in weights(again.model).items():
+        assert torch.allclose(tensor, weights(first.model)[name], atol=1e-2), name
+    untrained = Trainer(domain, examples(data, domain), FAST)
+    assert any(not torch.equal(t, weights(untrained.model)[n]) for n, t in weights(again.model).items())
+
+
+def test_train_and_dev_together_keep_the_figures_of_the_run_they_go_on_from(
+    data: Path, domain: Domain, tmp_path: Path
+) -> None:
+    train(domain, data, tmp_path / "first", settings=FAST, quiet=True)
+    scored = Domain.load(tmp_path / "first")
+    more = train(scored, data, tmp_path / "more", settings=FAST, quiet=True, parts=("train", "dev"),
+                 start=tmp_path / "first" / ADAPTER)
+    assert not more.scores
+    assert Domain.load(tmp_path / "more").trained["dev"] == scored.trained["dev"]
+    assert more.steps > scored.trained["steps"]
+
+
+def test_hidden_tokens_are_words_of_the_text_only(data: Path, domain: Domain) -> None:
+    trainer = Trainer(domain, examples(data, domain), FAST)
+    rows = trainer.model.rows([(i.prepared, i.window) for i in trainer.items[:6]])
+    hidden = training._hidden(trainer.model, rows, 1.0)
+    mask = trainer.model.encoder.tokenizer.mask_token_id
+    changed = hidden.ids != rows.ids
+    assert (hidden.ids[changed] == mask).all()
+    assert (changed.sum(dim=1) == rows.mask.sum(dim=1) - trainer.model.encoder.specials).all()
+    assert not changed[:, 0].any()
+    assert training._hidden(trainer.model, rows, 0.0) is rows
+
+
 def test_a_resumed_run_ends_with_the_very_same_weights(data: Path, domain: Domain, tmp_path: Path) -> None:
     whole = Trainer(domain, examples(data, domain), FAST)
     for _ in range(6):
