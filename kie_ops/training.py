@@ -286,7 +286,8 @@ def _run(
                 log.scores(trainer.step, epoch + 1, scores)
                 if last:
                     before = model.domain.trained if not dev else {}  # of the run that this one goes on from
-                    trained = {**before, "steps": trainer.step, "epochs": epoch + 1, "base": model.encoder.fingerprint()}
+                    trained = {**before, "steps": trainer.step, "epochs": epoch + 1,
+                               "base": model.encoder.fingerprint()}
                     if dev:
                         trained["dev"] = {k: round(v, 4) for k, v in scores.items()}
                     dataclasses.replace(model.domain, trained=trained, folder=None).save(folder)
