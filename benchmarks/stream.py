@@ -4,7 +4,8 @@
 
 Starts its own broker and its own redis-server in a new folder under runs/bench.  Every line printed is JSON.  What
 was read is replayed with its recorded views, and with --backfill the topic is archived and read again from there: the
-hashes of all tables but `transactions` are printed side by side.  Exit code 1 where anything is not as promised.
+hashes of all tables but `transactions` are printed side by side.  With --only-backfill the topic is archived as it was
+sent, and read from there alone.  Exit code 1 where anything is not as promised.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -53,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="documents at most")
     parser.add_argument("--segment", type=int, default=100, help="offsets a Parquet file")
     parser.add_argument("--backfill", action="store_true", help="also archive, backfill, replay and compare")
+    parser.add_argument("--only-backfill", action="store_true", help="archive the topic and backfill it; no stream")
     parser.add_argument("--folder", type=Path, help="work folder (default: a new one under runs/bench)")
     parser.add_argument("--keep", action="store_true", help="leave the work folder")
     return parser.parse_args()
@@ -62,6 +65,9 @@ def _bench(arguments: argparse.Namespace, folder: Path, kafka: Kafka, redis: Red
     kafka.create_topic(TOPIC, arguments.partitions)
     sent = send(kafka, TOPIC, records(arguments.files, arguments.limit), arguments.partitions)
     config = settings(folder / "stream", arguments, redis.url, kafka.bootstrap)
+    if arguments.only_backfill:
+        _backfill(arguments, folder, config, redis.url, sent)
+        return 0
     tables = folder / "stream" / "tables"
     measured = measure.run(["run", str(config)], tables)
     totals = checks.check(tables, sent)
@@ -70,15 +76,22 @@ def _bench(arguments: argparse.Namespace, folder: Path, kafka: Kafka, redis: Red
     measure.say("stream: tables", None, {"sha256": checks.one_hash(checks.hashes(tables))})
     right &= backfill.replayed("stream", config, folder / "stream-again", tables)
     if arguments.backfill:
-        archive = folder / "archive"
-        measure.command("archive", TOPIC, str(archive), "--config", str(config))
-        filling = settings(folder / "backfill", arguments, redis.url)
-        filled = backfill.fill(filling, [str(archive)])
-        checks.check(filled, sent)
+        filled = _backfill(arguments, folder, config, redis.url, sent)
         same = checks.hashes(filled) == checks.hashes(tables)
         measure.say("backfill equals stream", None, {"same_bytes": same, "must_be": arguments.partitions == 1})
         right &= same or arguments.partitions > 1
     return 0 if right else 1
+
+
+def _backfill(
+    arguments: argparse.Namespace, folder: Path, config: Path, memory: str, sent: Sequence[checks.Sent]
+) -> Path:
+    """Archives the topic that `config` reads, reads it again from there and checks every row; the tables' folder."""
+    archive = folder / "archive"
+    measure.command("archive", TOPIC, str(archive), "--config", str(config))
+    filled = backfill.fill(settings(folder / "backfill", arguments, memory), [str(archive)])
+    measure.say("backfill: every row checked", None, asdict(checks.check(filled, sent)))
+    return filled
 
 
 def settings(folder: Path, arguments: argparse.Namespace, memory: str, bootstrap: str = "127.0.0.1:1") -> Path:
