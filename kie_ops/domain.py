@@ -1,6 +1,6 @@
 """A domain: an encoder, schemes (whose annotation rules), relations, events, and what is emitted under which name.
 
-A domain is a folder: domain.json, adapter.safetensors (weights), gate.json, memory.jsonl.zst, CARD.md.
+A domain is a folder: domain.json, adapter.safetensors.zst (weights), gate.json, memory.jsonl.zst, CARD.md.
 """
 
 from __future__ import annotations

@@ -132,6 +132,11 @@ class Encoder(nn.Module):
         embedded = self.words(ids) + self.shape_embedding(shapes)
         return self.model(inputs_embeds=embedded, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
 
+    def trainable(self) -> dict[str, torch.Tensor]:
+        """The model's tensors without the word embeddings."""
+        frozen = self.words.weight.data_ptr()
+        return {name: t for name, t in self.model.state_dict().items() if t.data_ptr() != frozen}
+
     def fingerprint(self) -> str:
         """Of what an adapter takes from its base: word embeddings, tokeniser, kind of model."""
         digest = hashlib.blake2b(digest_size=10)

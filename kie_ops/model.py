@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
-from kie_ops import words as wording
+from kie_ops import adapter, words as wording
+from kie_ops.adapter import ADAPTER, Base
 from kie_ops.domain import Domain, Scheme
 from kie_ops.encoder import Encoder, Tokens
 from kie_ops.errors import ModelError
@@ -28,7 +27,6 @@ from kie_ops.text_reading import SpanScores, TextReading
 from kie_ops.windows import Window, characters_read, cut, owners
 from kie_ops.words import Words
 
-ADAPTER = "adapter.safetensors"
 PAIRS_AT_ONCE = 2_048
 
 
@@ -73,16 +71,16 @@ class TextModel(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path | Domain, encoder: Encoder | None = None) -> TextModel:
-        """A trained domain: a shipped one's name, or a folder with domain.json and adapter.safetensors.
+        """A trained domain: a shipped one's name, or a folder with domain.json and the adapter.
 
         Raises ModelError where files are missing or the adapter was made for another base or other heads.
         """
         domain = folder if isinstance(folder, Domain) else Domain.load(folder)
         model = cls.new(domain, encoder)
-        if domain.folder is None or not (domain.folder / ADAPTER).is_file():
+        if domain.folder is None or not any((domain.folder / name).is_file() for name in (ADAPTER, adapter.FORMER)):
             raise ModelError("the domain has no trained weights", where=str(domain.folder or domain.name),
                              next_step=f"engram train {domain.name} --data ...")
-        model.load_adapter(domain.folder / ADAPTER)
+        model.load_adapter(domain.folder / ADAPTER, fresh=encoder is None)
         return model.eval()
 
     def stored(self) -> dict[str, torch.Tensor]:
@@ -90,46 +88,45 @@ class TextModel(nn.Module):
         frozen = self.encoder.words.weight.data_ptr()
         return {name: t for name, t in self.state_dict().items() if t.data_ptr() != frozen}
 
-    def save_adapter(self, path: Path) -> None:
-        """Writes the adapter in float16, atomically."""
-        tensors = {n: t.half() if t.is_floating_point() else t for n, t in sorted(self.stored().items())}
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(safetensors.torch.save(
-            {n: t.contiguous() for n, t in tensors.items()},
-            metadata={"base": self.encoder.fingerprint()},  # one entry: the order of several is not settled
-        ))
-        temporary.replace(path)
+    def save_adapter(self, path: Path) -> int:
+        """Writes the adapter, atomically; its bytes.  What is loaded from it is this model :meth:`settled`."""
+        return adapter.write(adapter.encode(self.stored(), self._base()), path)
 
-    def load_adapter(self, path: Path) -> None:
+    def load_adapter(self, path: Path, *, fresh: bool = False) -> None:
+        """Takes the weights of a file that :meth:`save_adapter` wrote.  `fresh`: the encoder is as it was loaded.
+
+        Raises ModelError where it cannot be read or was made for another base or other heads.
+        """
+        payload = adapter.read(path)
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (safetensors.SafetensorError, OSError) as e:
-            raise ModelError(f"cannot read the adapter: {e}", where=str(path)) from None
-        base = self.encoder.fingerprint()
-        if metadata.get("base") != base:
-            raise ModelError(
-                f"the adapter was trained on another base (has {metadata.get('base')}, found {base})", where=str(path),
-                next_step=f"install the encoder that domain.json names ({self.domain.encoder}), or train anew",
-            )
-        have = self.stored()
-        wrong = [n for n in have.keys() | tensors.keys() if n not in have or n not in tensors
-                 or have[n].shape != tensors[n].shape]
-        if wrong:
-            raise ModelError(f"the adapter does not fit domain.json: {sorted(wrong)[0]} and {len(wrong) - 1} others",
-                             where=str(path), next_step="restore the two files of one training, or train anew")
-        self.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, strict=False)
-        self.version = self.fingerprint()
+            self._put(payload, self._base(fresh))
+        except ModelError as e:
+            raise ModelError(e.what, where=str(path), next_step=e.next_step) from None
+
+    def settle(self) -> TextModel:
+        """Rounds the weights in place to what an adapter keeps: the model as it will be loaded."""
+        base = self._base()
+        self._put(adapter.encode(self.stored(), base), base)
+        return self
 
     def fingerprint(self) -> str:
         """Of base, adapter and schemes, as they would be stored."""
-        digest = hashlib.blake2b(self.encoder.fingerprint().encode(), digest_size=10)
-        for name, tensor in sorted(self.stored().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().half().contiguous().numpy().tobytes())
+        return self._version(adapter.encode(self.stored(), self._base()))
+
+    def _version(self, payload: bytes) -> str:
+        digest = hashlib.blake2b(payload, digest_size=10)
         digest.update(repr((sorted(self.domain.schemes.items()), sorted(self.domain.relations.items()))).encode())
         return digest.hexdigest()
+
+    def _put(self, payload: bytes, base: Base) -> None:
+        self.load_state_dict(adapter.decode(payload, base, self.stored()), strict=False)
+        self.version = self._version(payload)
+
+    def _base(self, fresh: bool = False) -> Base:
+        """What the adapter's changes count from: the encoder as it was loaded."""
+        encoder = self.encoder if fresh else Encoder.load(self.encoder.name)  # a copy kept would cost each worker 40 MB
+        tensors = {f"encoder.model.{name}": t.clone() for name, t in encoder.trainable().items()}
+        return Base(f"{self.encoder.fingerprint()}-{adapter.fingerprint(tensors)}", tensors)
 
     def prepare(self, text: str) -> Prepared:
         words = wording.split(text)

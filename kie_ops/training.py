@@ -1,7 +1,7 @@
 """Training of a domain on JSON Lines: mixed batches over schemes, resumable at any step.
 
 A run folder holds checkpoint.pt (everything, atomic), curve.jsonl and curve.png, TensorBoard events, and after each
-epoch domain.json with adapter.safetensors (averaged weights in float16), usable at once.
+epoch domain.json with the adapter (averaged weights, rounded as it keeps them), usable at once.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ def _run(
         last = trainer.step == len(trainer.order)
         if last or trainer.order[trainer.step][0] != epoch:
             with trainer.averaged() as model:
-                export(model, folder)
+                export(model.settle(), folder)
                 scores = dev_scores(model, dev, None if last else trainer.settings.dev_documents)
                 log.scores(trainer.step, epoch + 1, scores)
                 if last:

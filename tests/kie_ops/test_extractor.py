@@ -164,7 +164,7 @@ def test_a_domain_folder_is_loaded_with_its_memory(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     definition = tiny.domain(tiny.encoder_folder(tmp_path / "encoder")).save(folder)
     model = TextModel.new(definition)
-    model.save_adapter(folder / "adapter.safetensors")
+    model.save_adapter(folder / "adapter.safetensors.zst")
     gate(*definition.schemes).save(folder / GATE_FILE)
     loaded = Extractor.load(folder)
     assert loaded.extract("The aspirin caused nausea.").mentions == ()

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny domain with random weights: what is fitted on it is of no use, but whole."""
     root = tmp_path_factory.mktemp("domain")
     definition = tiny.domain(tiny.encoder_folder(root / "encoder")).save(root / "small")
-    TextModel.new(definition).save_adapter(root / "small" / "adapter.safetensors")
+    TextModel.new(definition).save_adapter(root / "small" / "adapter.safetensors.zst")
     return root / "small"
 
 
