@@ -80,7 +80,7 @@ class Names:
         return keys
 
     def words(self) -> Iterator[tuple[str, int, int]]:
-        """(key, first, last) of single words that may be a name, as they stand; short forms with a long form are not."""
+        """(key, first, last) of single words that may be a name, as they stand; without short forms."""
         for n, token in enumerate(self.surfaces.tokens):
             if token.kind == WORD and token.edge:
                 key = self.raw_key(n, n)
