@@ -106,6 +106,8 @@ class Gate:
     thresholds: Mapping[str, float]
     relations: Mapping[str, Calibration]
     dictionary: Mapping[str, float]
+    own: bool = True
+    """Whether decisions use what the pipeline has read itself (source self)."""
 
     def decide(
         self, candidates: Candidates, remembered: Remembered | None
@@ -129,6 +131,7 @@ class Gate:
             "thresholds": {k: _short(v) for k, v in sorted(self.thresholds.items())},
             "relations": {name: _numbers(c) for name, c in sorted(self.relations.items())},
             "dictionary": {k: _short(v) for k, v in sorted(self.dictionary.items())},
+            "own": self.own,
         }
 
     @classmethod
@@ -145,6 +148,7 @@ class Gate:
                 thresholds=dict(data["thresholds"]),
                 relations={name: Calibration(**c) for name, c in data["relations"].items()},
                 dictionary=dict(data["dictionary"]),
+                own=bool(data["own"]),
             )
         except (KeyError, TypeError, ValueError) as e:
             raise ModelError(f"the gate is not one: {e!r}", where=where, next_step="restore or fit it again") from None

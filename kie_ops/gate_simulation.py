@@ -101,9 +101,13 @@ class Sample:
 
 
 def stream(
-    items: Sequence[Item], text: TextGate, base: Mapping[str, Cell], plan: Plan, rng: np.random.Generator
+    items: Sequence[Item], text: TextGate, base: Mapping[str, Cell], plan: Plan, rng: np.random.Generator,
+    *, own: bool = True,
 ) -> Iterator[Sample]:
-    """The documents in order, each read with `base` and what those before it left, as `plan` says."""
+    """The documents in order, each read with `base` and what those before it left, as `plan` says.
+
+    `own`: whether the gate sees what the pipeline has read itself.
+    """
     memory = Overlay(base)
     seed = int(rng.integers(1 << 31))
     common = common_words((i.sketch.names, marked(i.example, i.sketch.names)) for i in items) if plan.attack else None
@@ -115,7 +119,7 @@ def stream(
             found = candidates(names, scheme, knowledge.labels())
             truth = right(item.example, item.sketch, found)
             h = shifted(found, text.odds(found), truth, plan.shift, seed)
-            yield Sample(item, found, remember(names, found, knowledge), h, truth)
+            yield Sample(item, found, remember(names, found, knowledge, own=own), h, truth)
         if plan.own:
             memory.add(item.own)
         if rng.random() < plan.reviewed:
