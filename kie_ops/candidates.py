@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from kie_ops.abbreviations import Abbreviation, abbreviations
-from kie_ops.surface import SHORT, Surfaces, back_off, written
+from kie_ops.surface import SHORT, WORD, Surfaces, back_off, written
 from kie_ops.text_reading import SpanScores, TextReading
 
 LOW = -4.0
@@ -78,6 +78,14 @@ class Names:
             keys.update((long, short, *back_off(long), *back_off(short)))
         keys.update(SHORT + key for key in tuple(keys) if key.isalnum() and not key.islower())
         return keys
+
+    def words(self) -> Iterator[tuple[str, int, int]]:
+        """(key, first, last) of single words that may be a name, as they stand; without short forms."""
+        for n, token in enumerate(self.surfaces.tokens):
+            if token.kind == WORD and token.edge:
+                key = self.raw_key(n, n)
+                if key is not None and key not in self.long_forms:
+                    yield key, n, n
 
     def spans(self, wanted: Collection[str]) -> Iterator[tuple[str, int, int]]:
         """(key, first, last) of n-grams with a key or back-off key in `wanted`."""

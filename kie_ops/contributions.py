@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from kie_ops.candidates import LOW, Names
 from kie_ops.decisions import Decided
@@ -20,6 +21,8 @@ MAX_INCREMENTS = 5_000
 """Increments of one document; what stands later in a longer one is left out."""
 UNSURE = 0.05
 """Probability by the text from which a span that was not chosen counts as seen and none."""
+MAX_WORDS = 400
+"""Words that are no mention which one review counts, in order of place."""
 MAX_PARTS = 3
 """Parts of a mention that are counted: its last word, all but its first, all but its last."""
 
@@ -80,7 +83,8 @@ def of_review(
     """A whole document reviewed in one scheme (exhaustive): all that `gold` does not mark is no mention.
 
     Of what the tagger found possible and the reviewer did not mark, spans across a border count as crossing, spans
-    within a mention as its parts, and the others as none.
+    within a mention as its parts, and the others as none.  So are single words apart from all mentions, whatever the
+    tagger says: one day another review, or a vocabulary, may call them a name by mistake.
     """
     out = _Increments()
     scheme = decided.candidates.scheme
@@ -99,6 +103,8 @@ def of_review(
             outcome, label = borders.outcome(f, e)
             for key in names.written(f, e):
                 out.add(key, field(source, scheme, outcome, *label))
+    for key in islice(apart(names, [(m.first, m.last) for m in gold]), MAX_WORDS):
+        out.add(key, field(source, scheme, "none"))
     return out.contribution(origin)
 
 
@@ -190,6 +196,13 @@ def parts(names: Names, first: int, last: int) -> list[tuple[int, int]]:
         return []
     spans = [(words[-1], last), (words[1], last), (first, words[-2])]
     return list(dict.fromkeys(spans))[:MAX_PARTS]
+
+
+def apart(names: Names, whole: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """Keys of the document's single words that share no word with the spans `whole`, each once, in order of place."""
+    taken = {word for first, last in whole for word in range(first, last + 1)}
+    inside = {names.raw_key(first, last) for first, last in whole}
+    yield from dict.fromkeys(key for key, first, _ in names.words() if first not in taken and key not in inside)
 
 
 class _Borders:

@@ -50,7 +50,7 @@ def decide(
     """Decides in one scheme; `cells` None or empty: by the text alone."""
     knowledge = Knowledge(cells, scheme) if cells else None
     found = candidates(names, scheme, knowledge.labels() if knowledge else None)
-    remembered = remember(names, found, knowledge) if knowledge else None
+    remembered = remember(names, found, knowledge, own=gate.own) if knowledge else None
     h, weight, z = gate.decide(found, remembered)
     score, text_score = sigmoid(z), sigmoid(h)
     picked = decode(found.first, found.last, found.label, score, gate.thresholds[scheme],

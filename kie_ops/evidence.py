@@ -22,6 +22,7 @@ RELIABILITY = (
 )
 """What the trust in memory may depend on: log counts by source, how far they contradict each other, the kind of key,
 the tagger's entropy, and whether the span's prototype resembles the remembered ones.  Never which way they point."""
+SELF = SOURCES.index("self")
 REVIEWER, PART = SOURCES.index("reviewer"), OUTCOMES.index("part")
 MANY = 6
 """Evidence rows kept for a mention."""
@@ -111,8 +112,8 @@ class Remembered:
     present: np.ndarray
 
 
-def remember(names: Names, candidates: Candidates, knowledge: Knowledge) -> Remembered:
-    """Evidence of the cells for each candidate."""
+def remember(names: Names, candidates: Candidates, knowledge: Knowledge, *, own: bool = True) -> Remembered:
+    """Evidence of the cells for each candidate; `own`: with what the pipeline has read itself."""
     n = len(candidates)
     raw = np.zeros((n, len(KINDS), len(SOURCES), len(OUTCOMES)))
     agreement = np.zeros((n, 2))
@@ -132,6 +133,8 @@ def remember(names: Names, candidates: Candidates, knowledge: Knowledge) -> Reme
             if near is not None:
                 raw[i, 1] += _tally(near, name)
         shape[i] = np.log1p(key.count(" ") + 1), is_acronym(key)
+    if not own:
+        raw[:, :, SELF] = 0.0
     raw[_within_reviewed(candidates, raw), 0, REVIEWER, PART] += 1
     counts = np.log1p(raw)
     return Remembered(counts, reliability(raw, agreement, shape), raw.sum(axis=(1, 2, 3)) > 0)

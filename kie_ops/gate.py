@@ -11,8 +11,8 @@ All of it is evaluated in float64 by NumPy, with sums in a fixed order.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from kie_ops.candidates import FEATURES, Candidates
 from kie_ops.errors import ModelError
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Remembered
 from kie_ops.memory import SOURCES
+from kie_ops.trust import TRUST, entropy as entropy, sigmoid as sigmoid, trusted
 
-VERSION = 1
+VERSION = 2
 TEXT_BOUND = 9.0
 MEMORY_BOUND = 9.0
 SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
 """What FEATURES are divided by."""
-ENTROPY = RELIABILITY.index("entropy")
+CLASSES = ("acronym", "one_word", "two_words", "more_words")
+"""Kinds of names that a vocabulary is believed of differently: short ones mean many things."""
 SIGNS = np.array([1.0, -1.0, -1.0, -1.0, -1.0])
 """Of OUTCOMES: only being counted as the label speaks for it."""
 
@@ -57,21 +59,25 @@ class MemoryGate:
 
     bias: float
     weights: np.ndarray         # [kinds, sources, outcomes], all >= 0; SIGNS gives the direction
-    hidden: np.ndarray          # [reliability, units]
+    hidden: np.ndarray          # [len(TRUST), units]
     hidden_bias: np.ndarray     # [units]
     out: np.ndarray             # [units]
     out_bias: float
+    classes: np.ndarray = field(default_factory=lambda: np.zeros(len(CLASSES)))
+    """[len(CLASSES)], all >= 0: further weight of being listed in a vocabulary under this very key."""
+    labels: Mapping[str, float] = field(default_factory=dict)
+    """Added to the bias for candidates of a label."""
 
-    def odds(self, remembered: Remembered) -> np.ndarray:
-        """float64 [n]: m, log-odds by memory alone."""
-        signed = remembered.counts * (self.weights * SIGNS)
-        return soft_bound(self.bias + signed.sum(axis=(1, 2, 3)), MEMORY_BOUND)
+    def odds(self, remembered: Remembered, labels: Sequence[str] | None = None) -> np.ndarray:
+        """float64 [n]: m, log-odds by memory alone; `labels` of the candidates."""
+        signed = (remembered.counts * (self.weights * SIGNS)).sum(axis=(1, 2, 3))
+        listed = (vocabulary_classes(remembered.counts, remembered.reliability) * self.classes).sum(axis=1)
+        bias = np.array([self.labels.get(label, 0.0) for label in labels]) if labels is not None else 0.0
+        return soft_bound(self.bias + bias + signed + listed, MEMORY_BOUND)
 
     def soft_weight(self, remembered: Remembered, h: np.ndarray) -> np.ndarray:
         """float64 [n] of 0..1: w_s; 0 where memory has nothing."""
-        x = remembered.reliability.copy()
-        x[:, ENTROPY] = entropy(h)
-        trust = sigmoid(_layer(x, self.hidden, self.hidden_bias, self.out) + self.out_bias)
+        trust = sigmoid(_layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias)
         return np.where(remembered.present, trust, 0.0)
 
 
@@ -100,6 +106,8 @@ class Gate:
     thresholds: Mapping[str, float]
     relations: Mapping[str, Calibration]
     dictionary: Mapping[str, float]
+    own: bool = True
+    """Whether decisions use what the pipeline has read itself (source self)."""
 
     def decide(
         self, candidates: Candidates, remembered: Remembered | None
@@ -110,27 +118,28 @@ class Gate:
             return h, np.zeros(len(h)), h
         memory = self.memory[candidates.scheme]
         w = memory.soft_weight(remembered, h)
-        return h, w, (1.0 - w) * h + w * memory.odds(remembered)
+        return h, w, (1.0 - w) * h + w * memory.odds(remembered, [candidates.labels[n] for n in candidates.label])
 
     def dump(self) -> dict[str, Any]:
         """As JSON, numbers of six digits: what is loaded again is exactly what is used."""
         return {
             "version": VERSION,
             "features": list(FEATURES),
-            "reliability": list(RELIABILITY),
+            "trust": list(TRUST),
             "text": {name: _numbers(gate) for name, gate in sorted(self.text.items())},
             "memory": {name: _numbers(gate) | _weights(gate) for name, gate in sorted(self.memory.items())},
             "thresholds": {k: _short(v) for k, v in sorted(self.thresholds.items())},
             "relations": {name: _numbers(c) for name, c in sorted(self.relations.items())},
             "dictionary": {k: _short(v) for k, v in sorted(self.dictionary.items())},
+            "own": self.own,
         }
 
     @classmethod
     def parse(cls, data: Any, where: str = "gate.json") -> Gate:
         """Of :meth:`dump`.  Raises ModelError where it is of another version or broken."""
         try:
-            made_for = (data["version"], tuple(data["features"]), tuple(data["reliability"]))
-            if made_for != (VERSION, FEATURES, RELIABILITY):
+            made_for = (data["version"], tuple(data["features"]), tuple(data["trust"]))
+            if made_for != (VERSION, FEATURES, TRUST):
                 raise ModelError("the gate was fitted for another version", where=where,
                                  next_step="python -m kie_ops.gate_training DOMAIN --data FOLDER")
             return cls(
@@ -139,6 +148,7 @@ class Gate:
                 thresholds=dict(data["thresholds"]),
                 relations={name: Calibration(**c) for name, c in data["relations"].items()},
                 dictionary=dict(data["dictionary"]),
+                own=bool(data["own"]),
             )
         except (KeyError, TypeError, ValueError) as e:
             raise ModelError(f"the gate is not one: {e!r}", where=where, next_step="restore or fit it again") from None
@@ -162,19 +172,17 @@ class Gate:
         temporary.replace(path)
 
 
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    return np.asarray(1.0 / (1.0 + np.exp(-z)))
-
-
 def soft_bound(z: np.ndarray, bound: float) -> np.ndarray:
     """`z` brought smoothly and monotonically into (-bound, bound)."""
     return np.asarray(bound * np.tanh(z / bound))
 
 
-def entropy(h: np.ndarray) -> np.ndarray:
-    """Of a yes or no with log-odds `h`, in bits."""
-    p = sigmoid(np.clip(h, -30, 30))
-    return np.asarray(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)))
+def vocabulary_classes(counts: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """float64 [n, len(CLASSES)]: log counts by vocabularies for the label and this very key, at the key's class."""
+    listed = counts[:, 0, SOURCES.index("vocabulary"), 0]
+    words = np.rint(np.expm1(shape[:, RELIABILITY.index("tokens")])).astype(np.int64)
+    which = np.where(shape[:, RELIABILITY.index("acronym")] > 0, 0, np.clip(words, 1, len(CLASSES) - 1))
+    return np.asarray(np.where(np.arange(len(CLASSES)) == which[:, None], listed[:, None], 0.0))
 
 
 def _layer(x: np.ndarray, hidden: np.ndarray, hidden_bias: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -13,9 +13,20 @@ import torch
 from torch.nn import functional as F
 
 from kie_ops.candidates import FEATURES, Candidates
-from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY
-from kie_ops.gate import ENTROPY, MEMORY_BOUND, SCALE, SIGNS, TEXT_BOUND, Calibration, MemoryGate, TextGate, entropy
+from kie_ops.evidence import KINDS, OUTCOMES
+from kie_ops.gate import (
+    CLASSES,
+    MEMORY_BOUND,
+    SCALE,
+    SIGNS,
+    TEXT_BOUND,
+    Calibration,
+    MemoryGate,
+    TextGate,
+    vocabulary_classes,
+)
 from kie_ops.memory import SOURCES
+from kie_ops.trust import TRUST
 
 TEXT_UNITS, TRUST_UNITS = 6, 8
 SHRINK = 0.5
@@ -30,12 +41,13 @@ REVIEWER = SOURCES.index("reviewer")
 @dataclass(frozen=True)
 class Evidenced:
     """Candidates with evidence: `h` [n] text odds, `counts` [n, kinds, sources, outcomes] log(1 + count),
-    `reliability` [n, len(RELIABILITY)], `right` [n] 0 or 1, `weight` [n].
+    `trust` [n, len(TRUST)], `label` [n] numbers of labels, `right` [n] 0 or 1, `weight` [n].
     """
 
     h: np.ndarray
     counts: np.ndarray
-    reliability: np.ndarray
+    trust: np.ndarray
+    label: np.ndarray
     right: np.ndarray
     weight: np.ndarray
 
@@ -79,37 +91,44 @@ def _plain_text() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1)
 
 
-def fit_memory(data: Evidenced) -> MemoryGate:
+def fit_memory(data: Evidenced, labels: tuple[str, ...]) -> MemoryGate:
     """m and w_s, with h as it is."""
     if not len(data.h):
         weights = np.ones((len(KINDS), len(SOURCES), len(OUTCOMES)))
-        return MemoryGate(0.0, weights, np.zeros((len(RELIABILITY), 1)), np.zeros(1), np.zeros(1), 0.0)
+        return MemoryGate(0.0, weights, np.zeros((len(TRUST), 1)), np.zeros(1), np.zeros(1), 0.0)
     h, counts, y, weight = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (
         data.h, data.counts, data.right, data.weight))
-    seen = data.reliability.copy()
-    seen[:, ENTROPY] = entropy(data.h)
-    x = torch.from_numpy(seen)
+    x = torch.from_numpy(data.trust)
+    label = torch.from_numpy(data.label.astype(np.int64))
+    listed = torch.from_numpy(vocabulary_classes(data.counts, data.trust))
     signs = torch.from_numpy(SIGNS)
     generator = torch.Generator().manual_seed(1)
     log_weights = torch.zeros(len(KINDS), len(SOURCES), len(OUTCOMES), dtype=torch.float64)
-    hidden = torch.randn(len(RELIABILITY), TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
+    hidden = torch.randn(len(TRUST), TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
+    log_classes = torch.full((len(CLASSES),), -1.0, dtype=torch.float64)
+    of_label = torch.zeros(len(labels), dtype=torch.float64)
     bias, out_bias = (torch.zeros((), dtype=torch.float64) for _ in range(2))
     hidden_bias, out = (torch.zeros(TRUST_UNITS, dtype=torch.float64) for _ in range(2))
 
     def loss() -> torch.Tensor:
-        m = bias + (counts * (log_weights.exp() * signs)).sum(dim=(1, 2, 3))
+        m = bias + of_label[label] + counts @ (log_weights.exp() * signs).reshape(-1) + listed @ log_classes.exp()
         m = MEMORY_BOUND * torch.tanh(m / MEMORY_BOUND)
         w = torch.sigmoid(torch.tanh(x @ hidden + hidden_bias) @ out + out_bias)
         z = (1 - w) * h + w * m
         together = F.binary_cross_entropy_with_logits(z, y, weight)
         both = together + ALONE * F.binary_cross_entropy_with_logits(m, y, weight)
-        penalty = PULL * (log_weights**2).sum() + SHRINK * ((hidden**2).sum() + (out**2).sum())
+        penalty = PULL * ((log_weights**2).sum() + ((log_classes + 1) ** 2).sum() + (of_label**2).sum())
+        penalty = penalty + SHRINK * ((hidden**2).sum() + (out**2).sum())
         return both + penalty / len(y)
 
-    _minimise([bias, log_weights, hidden, hidden_bias, out, out_bias], loss)
+    counts = counts.reshape(len(counts), -1)
+    _minimise([bias, of_label, log_weights, log_classes, hidden, hidden_bias, out, out_bias], loss)
     weights = log_weights.detach().exp().numpy()
-    return MemoryGate(float(bias), weights, hidden.detach().numpy(), hidden_bias.detach().numpy(),
-                      out.detach().numpy(), float(out_bias))
+    return MemoryGate(
+        float(bias), weights, hidden.detach().numpy(), hidden_bias.detach().numpy(), out.detach().numpy(),
+        float(out_bias), log_classes.detach().exp().numpy(),
+        {name: float(v) for name, v in zip(labels, of_label.detach(), strict=True)},
+    )
 
 
 def fit_pairs(logits: np.ndarray, right: np.ndarray) -> tuple[float, float]:

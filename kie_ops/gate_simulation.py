@@ -1,17 +1,20 @@
 """Streams on which the gate learns: dev documents in order, read with memories of many kinds.
 
 A plan says how much of the training memory there is, how much of it is wrong, which sources are missing, and how many
-past documents were written by the pipeline itself, reviewed whole, or corrected name by name.
+past documents were written by the pipeline itself, reviewed whole (rightly or wrongly), or corrected name by name;
+what vocabularies there are, and how far the tagger knows the texts' names.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kie_ops import contributions
+from kie_ops.attacks import BOUNDARY, COMMON_WORDS, RANDOM, SYSTEMATIC, Attack, common_words, wrong
 from kie_ops.candidates import Candidates, candidates
 from kie_ops.dataset import Example
 from kie_ops.decisions import Decided
@@ -23,13 +26,16 @@ from kie_ops.memory import SOURCES, Cell, Contribution, Increment, field, split_
 from kie_ops.overlay import Overlay
 from kie_ops.priming import cells_of, marked, marks
 from kie_ops.surface import key_of_text, written
+from kie_ops.trust import ENTROPY, entropy, trusted
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`training`: share of annotated documents in memory; `vocabulary`: share of their names as a plain vocabulary;
+    """`training`: share of annotated documents in memory; `vocabulary`: share of all names that a vocabulary holds;
     `wrong`: share of cells whose labels are made wrong; `own`: whether documents write themselves; `reviewed`: share
-    of past documents that a person saw, half of them whole, the others name by name.
+    of past documents that a person saw, WHOLE of them whole, the others name by name; `attack`, `attacked`: what kind
+    of reviewer is wrong (kie_ops.attacks), in which share of the marks; `shift`: share of names that the tagger does
+    not know, as where texts are of another kind than those it learnt from.
     """
 
     training: float
@@ -37,20 +43,39 @@ class Plan:
     wrong: float = 0.0
     own: bool = True
     reviewed: float = 0.0
+    attack: str = ""
+    attacked: float = 0.15
+    shift: float = 0.0
 
 
-TRUSTED = 0.99
+TRUSTED = 0.95
 """How often a reviewer's word is taken to be right."""
+DOUBTED = 0.3
+"""The same of a word that calls an entity what was nothing in more than ORDINARY documents."""
+ORDINARY = 12.0
+WHOLE = 0.7
 MANY = 100
 """How much longer than the dev stream a real one may be."""
 FEW = 3
 """Counts below this say too little of a ratio."""
+CARELESS, BESIDE, POSSIBLE, GENERAL = 0.015, 0.12, 0.35, 0.15
+"""Shares of what a vocabulary holds as names though it is none here: of ordinary words, of words that stand beside
+names (kinds and degrees of diseases), of what the tagger finds possible and annotators did not mark, of parts of names.
+With these, as few of the terms that the tagger does not find are right as with real vocabularies (measured on dev)."""
+HIDDEN = 0.4
+"""How much rarer in a vocabulary are names that the tagger does not know."""
+SAMPLED = 0.5
+"""Share of a stream's documents that the gate learns from."""
 SELF, NONE, OTHER = SOURCES.index("self"), OUTCOMES.index("none"), OUTCOMES.index("other")
 FULL = Plan(1.0)
+USUAL = Plan(1.0, vocabulary=0.5, reviewed=0.3)
 PLANS = (
-    FULL, Plan(1.0, own=False), Plan(1.0, wrong=0.1, reviewed=0.1), Plan(0.3, vocabulary=0.5, reviewed=0.3),
-    Plan(0.1, wrong=0.1, reviewed=1.0), Plan(0.03, reviewed=0.3), Plan(0.0, reviewed=0.3), Plan(0.0, reviewed=1.0),
-    Plan(0.0, vocabulary=0.6, wrong=0.1), Plan(1.0, vocabulary=0.5, reviewed=1.0),
+    FULL, USUAL, Plan(1.0, reviewed=0.1), Plan(1.0, reviewed=1.0), Plan(1.0, vocabulary=0.5),
+    Plan(1.0, reviewed=1.0, attack=COMMON_WORDS), Plan(1.0, reviewed=0.5, attack=RANDOM),
+    Plan(1.0, reviewed=1.0, attack=BOUNDARY), Plan(0.3, vocabulary=0.5, reviewed=1.0, attack=SYSTEMATIC),
+    Plan(0.1, wrong=0.1, reviewed=0.3), Plan(0.0, vocabulary=0.5), Plan(0.0, vocabulary=0.5, shift=0.5),
+    Plan(0.0, reviewed=0.3, shift=0.4), Plan(0.3, reviewed=1.0, shift=0.6, attack=COMMON_WORDS),
+    Plan(1.0, vocabulary=0.5, reviewed=0.3, shift=0.3),
 )
 
 
@@ -66,34 +91,67 @@ class Item:
 
 @dataclass(frozen=True)
 class Sample:
-    """One document read with one memory.  `right`: bool [candidates]."""
+    """One document read with one memory.  `h`: float64 [candidates], the text's odds, as the plan's tagger has them;
+    `right`: bool [candidates].
+    """
 
     item: Item
     candidates: Candidates
     remembered: Remembered
+    h: np.ndarray
     right: np.ndarray
 
 
-def stream(items: Sequence[Item], base: Mapping[str, Cell], plan: Plan, rng: np.random.Generator) -> Iterator[Sample]:
-    """The documents in order, each read with `base` and what those before it left, as `plan` says."""
+def stream(
+    items: Sequence[Item], text: TextGate, base: Mapping[str, Cell], plan: Plan, rng: np.random.Generator,
+    *, own: bool = True,
+) -> Iterator[Sample]:
+    """The documents in order, each read with `base` and what those before it left, as `plan` says.
+
+    `own`: whether the gate sees what the pipeline has read itself.
+    """
     memory = Overlay(base)
+    seed = int(rng.integers(1 << 31))
+    common = common_words((i.sketch.names, marked(i.example, i.sketch.names)) for i in items) if plan.attack else None
+    attack = Attack(plan.attack, plan.attacked, seed, common) if common is not None else None
     for item in items:
         names, scheme = item.sketch.names, item.example.scheme
-        knowledge = Knowledge(memory.only(item.sketch.keys), scheme)
-        found = candidates(names, scheme, knowledge.labels())
-        yield Sample(item, found, remember(names, found, knowledge), right(item.example, item.sketch, found))
+        if plan == FULL or rng.random() < SAMPLED:
+            knowledge = Knowledge(memory.only(item.sketch.keys), scheme)
+            found = candidates(names, scheme, knowledge.labels())
+            truth = right(item.example, item.sketch, found)
+            h = shifted(found, text.odds(found), truth, plan.shift, seed)
+            yield Sample(item, found, remember(names, found, knowledge, own=own), h, truth)
         if plan.own:
             memory.add(item.own)
         if rng.random() < plan.reviewed:
-            memory.add(_review(item, whole=rng.random() < 0.5))
+            whole = attack is not None or rng.random() < WHOLE
+            memory.add(_review(item, attack) if whole else _corrections(item))
 
 
-def _review(item: Item, *, whole: bool) -> Contribution:
-    """What a person says of a document: everything, or only what was read wrongly, name by name."""
+def shifted(found: Candidates, h: np.ndarray, truth: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Text odds of a tagger that does not know `share` of the names, and takes some others for names."""
+    out = h.copy()
+    for n, key in enumerate(found.keys if share else ()):
+        rng = np.random.default_rng([seed, zlib.crc32((key or "").encode())])
+        if rng.random() < (share if truth[n] else share / 20):
+            out[n] = min(h[n], rng.uniform(-7.0, -0.5)) if truth[n] else max(h[n], rng.uniform(-1.0, 3.0))
+    return out
+
+
+def _review(item: Item, attack: Attack | None) -> Contribution:
+    """All that a person says of a document, rightly or wrongly."""
     example, names = item.example, item.sketch.names
     gold = marked(example, names)
-    if whole:
-        return contributions.of_review("", names, gold, item.alone, example.document.doc_id)
+    if attack is not None:
+        gold = wrong(gold, names, attack, item.alone.candidates.labels)
+    return contributions.of_review("", names, gold, item.alone, example.document.doc_id)
+
+
+def _corrections(item: Item) -> Contribution:
+    """What a person says of what was read wrongly in a document, name by name."""
+    example = item.example
+    gold = marked(example, item.sketch.names)
     text, scheme = example.document.text, example.scheme
     have = {(d.first, d.last, d.label) for d in item.alone.chosen}
     want = {(m.first, m.last, m.label) for m in gold}
@@ -116,22 +174,54 @@ def right(example: Example, sketch: Sketch, found: Candidates) -> np.ndarray:
     return np.array([(f, e, found.labels[y]) in gold for f, e, y in rows], dtype=bool)
 
 
-def base(training: Sequence[Contribution], plan: Plan, rng: np.random.Generator) -> dict[str, Cell]:
-    """The memory a stream starts with."""
+def base(
+    training: Sequence[Contribution], plan: Plan, rng: np.random.Generator, items: Sequence[Item] = ()
+) -> dict[str, Cell]:
+    """The memory a stream of `items` starts with."""
     some = [c for c in training if rng.random() < plan.training]
-    cells = cells_of([*some, _vocabulary(training, plan.vocabulary, rng)])
+    cells = cells_of([*some, _vocabulary(training, items, plan.vocabulary, rng)])
     return _spoilt(cells, plan.wrong, rng) if plan.wrong else cells
 
 
-def _vocabulary(training: Sequence[Contribution], share: float, rng: np.random.Generator) -> Contribution:
-    """A part of the annotated names as a vocabulary has them: once, whatever they mean elsewhere."""
-    names: dict[tuple[str, str], None] = {}
+def _vocabulary(
+    training: Sequence[Contribution], items: Sequence[Item], share: float, rng: np.random.Generator
+) -> Contribution:
+    """A part of the names as a vocabulary has them: once, whatever they mean elsewhere; names of the documents to be
+    read as well as annotated ones, and terms that are no names: general parts of names, ordinary words.
+    """
+    terms: dict[tuple[str, str], float] = {}
     for contribution in training if share else ():
         for i in contribution.increments:
             _, scheme, outcome, rest = split_field(i.field)
             if outcome == "entity":
-                names.setdefault((i.key, field("vocabulary", scheme, "entity", rest[0])))
-    return Contribution("", tuple(Increment(k, f, 1) for k, f in names if rng.random() < share))
+                terms.setdefault((i.key, field("vocabulary", scheme, "entity", rest[0])), share)
+    for item in items if share else ():
+        for key, label, probability in _listed(item, share):
+            at = key, field("vocabulary", item.example.scheme, "entity", label)
+            terms[at] = max(probability, terms.get(at, 0.0))
+    return Contribution("", tuple(Increment(k, f, 1) for (k, f), p in terms.items() if rng.random() < p))
+
+
+def _listed(item: Item, share: float) -> Iterator[tuple[str, str, float]]:
+    """(key, label, probability) of what a vocabulary may hold of a document's text."""
+    names, gold = item.sketch.names, marked(item.example, item.sketch.names)
+    found = {(d.first, d.last) for d in item.alone.chosen}
+    whole = {(m.first, m.last) for m in gold}
+    for m in gold:
+        known = share if (m.first, m.last) in found else share * HIDDEN
+        yield from ((key, m.label, known) for key in names.written(m.first, m.last))
+        for part in contributions.parts(names, m.first, m.last):
+            yield from ((key, m.label, GENERAL) for key in names.written(*part))
+    possible = item.alone.candidates
+    for f, e, y in zip(possible.first.tolist(), possible.last.tolist(), possible.label.tolist(), strict=True):
+        if (f, e) not in whole:
+            yield from ((key, possible.labels[y], POSSIBLE) for key in names.written(f, e))
+    beside = {n for m in gold for n in (m.first - 1, m.last + 1)}
+    taken = {n for m in gold for n in range(m.first, m.last + 1)}
+    for key, n, _ in names.words():
+        if n not in taken:
+            label = possible.labels[zlib.crc32(key.encode()) % len(possible.labels)]
+            yield key, label, BESIDE if n in beside else CARELESS
 
 
 def _spoilt(cells: Mapping[str, Cell], share: float, rng: np.random.Generator) -> dict[str, Cell]:
@@ -154,16 +244,16 @@ def _spoilt(cells: Mapping[str, Cell], share: float, rng: np.random.Generator) -
     return out
 
 
-def evidenced(sample: Sample, gate: TextGate) -> Evidenced:
+def evidenced(sample: Sample) -> Evidenced:
     """The candidates of a sample that memory says anything of."""
     at = sample.remembered.present
     return Evidenced(
-        gate.odds(sample.candidates)[at], sample.remembered.counts[at], sample.remembered.reliability[at],
-        sample.right[at].astype(np.float64), np.ones(int(at.sum())),
+        sample.h[at], sample.remembered.counts[at], trusted(sample.remembered, sample.h)[at],
+        sample.candidates.label[at], sample.right[at].astype(np.float64), np.ones(int(at.sum())),
     )
 
 
-def prolonged(sample: Sample, gate: TextGate, rng: np.random.Generator) -> Evidenced:
+def prolonged(sample: Sample, rng: np.random.Generator) -> Evidenced:
     """Candidates that the stream itself wrote of, as a stream up to MANY times as long would have them.
 
     In a stationary stream counts grow together; this teaches that their ratio matters, not their size.
@@ -172,16 +262,16 @@ def prolonged(sample: Sample, gate: TextGate, rng: np.random.Generator) -> Evide
     take = np.flatnonzero(raw[:, :, SELF].sum(axis=(1, 2)) >= FEW)
     raw = raw[take]
     raw[:, :, SELF] *= np.exp(rng.uniform(0, np.log(MANY), len(take)))[:, None, None]
-    return _evidenced(sample, take, raw, gate.odds(sample.candidates)[take], sample.right[take].astype(np.float64))
+    return _evidenced(sample, take, raw, sample.h[take], sample.right[take].astype(np.float64))
 
 
-def reviewed_anew(sample: Sample, gate: TextGate, share: float, rng: np.random.Generator) -> Evidenced:
+def reviewed_anew(sample: Sample, share: float, rng: np.random.Generator) -> Evidenced:
     """Candidates with one further word of a reviewer, who is right in `TRUSTED` of the cases.
 
     This is the explicit prior on reviewers: dev labels alone cannot show it, as a person who corrects a stream may
     follow other rules than the annotators.  Any candidate, known or not, however often (up to MANY times, for or
     against), whatever the text says of it (for half of them the text's odds are drawn evenly), is called an entity,
-    another one, or nothing, once or twice.
+    another one, or nothing, once or twice.  Only who calls an ordinary word a name is doubted (DOUBTED).
     """
     take = np.flatnonzero(rng.random(len(sample.candidates)) < share)
     n = len(take)
@@ -193,17 +283,22 @@ def reviewed_anew(sample: Sample, gate: TextGate, share: float, rng: np.random.G
             rng.uniform(0, np.log(MANY), n))[other]
     raw *= (rng.random(n) < 0.6)[:, None, None, None]
     raw[:, :, REVIEWER] = 0.0
-    h = gate.odds(sample.candidates)[take]
+    h = sample.h[take]
     h = np.where(rng.random(n) < 0.5, rng.uniform(-8.5, 8.5, n), h)
     entity = rng.random(n) < 0.5
     against = rng.choice([NONE, OTHER], n, p=[0.7, 0.3])
+    nothing = raw[:, 0, :, NONE].sum(axis=1) - raw[:, 0, :, 0].sum(axis=1)
     raw[np.arange(n), 0, REVIEWER, np.where(entity, 0, against)] = rng.integers(1, 3, n)
-    y = np.where(rng.random(n) < TRUSTED, entity, ~entity).astype(np.float64)
+    faith = np.where(entity & (nothing > ORDINARY), DOUBTED, TRUSTED)
+    y = np.where(rng.random(n) < faith, entity, ~entity).astype(np.float64)
     return _evidenced(sample, take, raw, h, y)
 
 
 def _evidenced(sample: Sample, take: np.ndarray, raw: np.ndarray, h: np.ndarray, y: np.ndarray) -> Evidenced:
-    """Candidates `take` with other counts than they had."""
+    """Candidates `take` with other counts and odds than they had."""
     old = sample.remembered.reliability[take]
     agreement, shape = old[:, -2:], old[:, RELIABILITY.index("tokens") : RELIABILITY.index("acronym") + 1]
-    return Evidenced(h, np.log1p(raw), reliability(raw, agreement, shape), y, np.ones(len(take)))
+    x = reliability(raw, agreement, shape)
+    x[:, ENTROPY] = entropy(h)
+    x = np.column_stack([x, trusted(sample.remembered, sample.h)[take, len(RELIABILITY) :]])
+    return Evidenced(h, np.log1p(raw), x, sample.candidates.label[take], y, np.ones(len(take)))

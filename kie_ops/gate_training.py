@@ -29,6 +29,7 @@ from kie_ops.gate_fit import Evidenced, calibrated, fit_memory, fit_text
 from kie_ops.gate_simulation import (
     FULL,
     PLANS,
+    USUAL,
     Item,
     Plan,
     Sample,
@@ -43,7 +44,7 @@ from kie_ops.memory import Cell, Contribution
 from kie_ops.model import TextModel
 
 GRID = tuple(np.round(np.arange(0.26, 0.68, 0.04), 2).tolist())
-REVIEWS = 0.12
+REVIEWS = 0.06
 """Further reviewed candidates (see gate_simulation.reviewed_anew) as a share of all."""
 
 
@@ -61,9 +62,9 @@ def fit(
     text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
     gate = Gate(text, {}, dict.fromkeys(domain.schemes, 0.5), {}, {})
     items = {s: _items(domain, gate, s, read[s]) for s in domain.schemes}
-    samples = {s: _samples(items[s], training[s], seed) for s in domain.schemes}
+    samples = {s: _samples(items[s], text[s], training[s], seed) for s in domain.schemes}
     _say("simulated streams")
-    trust = {s: _memory_gate(domain, s, text[s], samples[s], seed) for s in domain.schemes}
+    trust = {s: _memory_gate(domain, s, samples[s], seed) for s in domain.schemes}
     gate = Gate(text, trust, gate.thresholds, {}, {})
     gate = Gate(text, gate.memory, {s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes}, {}, {})
     memory = {s: priming.cells_of(training[s]) for s in domain.schemes}
@@ -103,26 +104,28 @@ def _items(domain: Domain, gate: Gate, scheme: str, read: Sequence[tuple[Example
     return out
 
 
-def _samples(items: Sequence[Item], training: Sequence[Contribution], seed: int) -> dict[Plan, list[Sample]]:
+def _samples(
+    items: Sequence[Item], text: TextGate, training: Sequence[Contribution], seed: int
+) -> dict[Plan, list[Sample]]:
     out = {}
     for number, plan in enumerate(PLANS):
         rng = np.random.default_rng([seed, number])
-        out[plan] = list(stream(items, base(training, plan, rng), plan, rng))
+        out[plan] = list(stream(items, text, base(training, plan, rng, items), plan, rng))
     return out
 
 
 def _memory_gate(
-    domain: Domain, scheme: str, text: TextGate, plans: Mapping[Plan, Sequence[Sample]], seed: int
+    domain: Domain, scheme: str, plans: Mapping[Plan, Sequence[Sample]], seed: int
 ) -> MemoryGate:
     """m and w_s of one scheme; those that people correct also learn from reviews (see gate_simulation)."""
     rng = np.random.default_rng([seed, 1_000])
-    parts = [evidenced(s, text) for some in plans.values() for s in some]
+    parts = [evidenced(s) for some in plans.values() for s in some]
     alone = Evidenced.join(parts)
-    parts += [prolonged(s, text, rng) for some in plans.values() for s in some]
+    parts += [prolonged(s, rng) for some in plans.values() for s in some]
     if scheme in domain.output.entities:
-        parts += [reviewed_anew(s, text, REVIEWS, rng) for some in plans.values() for s in some]
+        parts += [reviewed_anew(s, REVIEWS, rng) for some in plans.values() for s in some]
     data = Evidenced.join(parts)
-    gate = fit_memory(data)
+    gate = fit_memory(data, domain.schemes[scheme].labels)
     _say(f"{scheme}: gate fitted on {len(data.h)} candidates; log loss of text alone {_loss(alone.h, alone.right):.4f}")
     return gate
 
@@ -132,7 +135,7 @@ def _threshold(domain: Domain, gate: Gate, scheme: str, plans: Mapping[Plan, Seq
     total = np.zeros((len(GRID), 3), dtype=np.int64)
     nested = domain.schemes[scheme].nested
     for plan, samples in plans.items():
-        if plan not in (FULL, PLANS[3]):
+        if plan not in (FULL, USUAL):
             continue
         for s in samples:
             gold = len({(g.start, g.end, g.label) for g in s.item.example.spans})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kie_ops.candidates import Names
-from kie_ops.contributions import MAX_INCREMENTS, Marked, parts, resolve
+from kie_ops.contributions import MAX_INCREMENTS, Marked, apart, parts, resolve
 from kie_ops.dataset import Example, Gold
 from kie_ops.domain import Domain
 from kie_ops.errors import InputError
@@ -23,25 +24,33 @@ from kie_ops.words import split
 
 _MESH = re.compile(r"[CD]\d{6,9}")
 COLUMNS = ("term", "id", "label")
+COMMON = 2
+"""Documents that hold a word which is never a mention, from which on it is counted as none: that ordinary words are
+usually nothing is what a wrong label, or a vocabulary's careless term, has to be weighed against."""
 
 
 def training(examples: Sequence[Example]) -> Iterator[Contribution]:
     """One contribution for each annotated document of one scheme (source training, exhaustive).
 
-    First mentions, their parts, concepts and related pairs are counted; then, of surfaces that are a mention anywhere,
-    the documents in which they are part of a longer one, cross a border or are none.
+    First mentions, their parts, concepts and related pairs are counted; then, of surfaces that are a mention anywhere
+    and of ordinary words (COMMON), the documents in which they are part of a longer one, cross a border or are none.
     """
     known: set[str] = set()
+    seen: Counter[str] = Counter()
     for example in examples:
         names = names_of(example.document)
+        seen.update({key for key, _, _ in names.words()})
         for first, last, _, _ in marks(example, names):
             known.update(names.written(first, last))
+    common = {key for key, documents in seen.items() if documents >= COMMON} - known
     shown: set[str] = set()
     for example in examples:
-        yield _document(example, names_of(example.document), known, shown)
+        yield _document(example, names_of(example.document), known, common, shown)
 
 
-def _document(example: Example, names: Names, known: set[str], shown: set[str]) -> Contribution:
+def _document(
+    example: Example, names: Names, known: set[str], common: set[str], shown: set[str]
+) -> Contribution:
     scheme, doc_id = example.scheme, example.document.doc_id
     fields: set[tuple[str, str]] = set()
     marked = marks(example, names)
@@ -60,6 +69,8 @@ def _document(example: Example, names: Names, known: set[str], shown: set[str]) 
             if part is not None:
                 fields.add((part, field("training", scheme, "part", label)))
     fields.update(_others(names, scheme, marked, known))
+    whole = [(first, last) for first, last, _, _ in marked]
+    fields.update((key, field("training", scheme, "none")) for key in apart(names, whole) if key in common)
     fields.update(_pairs(example, names, marked))
     return Contribution(f"training:{scheme}:{doc_id}", tuple(Increment(k, f, 1) for k, f in sorted(fields)))
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from kie_ops.candidates import FEATURES
-from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY
+from kie_ops.evidence import KINDS, OUTCOMES
 from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate
 from kie_ops.memory import SOURCES
+from kie_ops.trust import TRUST
 from tests.integration.documents import CHEMICALS, DISEASES, SENTENCES, sentence
 
 NAME = "small"
@@ -57,7 +58,7 @@ def gate() -> Gate:
     weights[:, SOURCES.index("reviewer"), :] = 12.0
     return Gate(
         text={NAME: TextGate(linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1), {})},
-        memory={NAME: MemoryGate(-1.0, weights, np.zeros((len(RELIABILITY), 1)), np.zeros(1), np.zeros(1), 0.0)},
+        memory={NAME: MemoryGate(-1.0, weights, np.zeros((len(TRUST), 1)), np.zeros(1), np.zeros(1), 0.0)},
         thresholds={NAME: 0.5}, relations={NAME: Calibration()}, dictionary={NAME: 0.5},
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kie_ops.candidates import FEATURES
 from kie_ops.domain import Domain
-from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY
+from kie_ops.evidence import KINDS, OUTCOMES
 from kie_ops.extractor import Extractor
 from kie_ops.frozen_memory import FrozenMemory
 from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate
@@ -17,6 +17,7 @@ from kie_ops.memory import SOURCES, Cell, Contribution
 from kie_ops.overlay import Overlay
 from kie_ops.records import Document, Place
 from kie_ops.text_reading import SpanScores, TextReading
+from kie_ops.trust import TRUST
 from kie_ops.words import split
 
 SCHEME = "clinic"
@@ -60,7 +61,7 @@ def gate(*schemes: str, threshold: float = 0.5) -> Gate:
     text = TextGate(linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1), {})
     weights = np.ones((len(KINDS), len(SOURCES), len(OUTCOMES))) * 2.0
     weights[:, SOURCES.index("reviewer")] = 6.0
-    memory = MemoryGate(0.0, weights, np.zeros((len(RELIABILITY), 1)), np.zeros(1), np.zeros(1), 2.2)
+    memory = MemoryGate(0.0, weights, np.zeros((len(TRUST), 1)), np.zeros(1), np.zeros(1), 2.2)
     names = schemes or (SCHEME,)
     return Gate(
         dict.fromkeys(names, text), dict.fromkeys(names, memory), dict.fromkeys(names, threshold),

@@ -11,6 +11,7 @@ from kie_ops.errors import ModelError
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Knowledge, Remembered, remember, rows
 from kie_ops.gate import MEMORY_BOUND, TEXT_BOUND, Gate, entropy, sigmoid
 from kie_ops.memory import SOURCES, Cell, Contribution, Increment, field
+from kie_ops.trust import TRUST, trusted
 from tests.kie_ops.gate_fixtures import SCHEME, cells, gate, reading
 
 
@@ -55,9 +56,10 @@ def test_without_evidence_memory_on_is_memory_off() -> None:
 def test_dump_and_parse_give_the_same_numbers(tmp_path: Path) -> None:
     one = gate()
     noisy = dataclasses.replace(one, memory={
-        SCHEME: dataclasses.replace(one.memory[SCHEME], bias=0.123456, hidden=np.full((len(RELIABILITY), 2), 0.25),
-                                    hidden_bias=np.ones(2), out=np.ones(2)),
-    })
+        SCHEME: dataclasses.replace(one.memory[SCHEME], bias=0.123456, hidden=np.full((len(TRUST), 2), 0.25),
+                                    hidden_bias=np.ones(2), out=np.ones(2), classes=np.array([0.0, 0.5, 1.0, 1.5]),
+                                    labels={"Drug": 0.25}),
+    }, own=False)
     noisy.save(tmp_path / "gate.json")
     again = Gate.load(tmp_path / "gate.json")
     assert again.dump() == noisy.dump()
@@ -122,3 +124,32 @@ def test_own_reading_proposes_nothing_by_itself() -> None:
         "fever": Cell("fever", {field("vocabulary", SCHEME, "entity", "Disease"): 1}),
     }
     assert Knowledge(known, SCHEME).labels() == {"fever": {"Disease"}}
+
+
+def test_the_own_reading_can_be_left_out_of_decisions() -> None:
+    known = cells(Contribution("x", (Increment("naproxen", field("self", SCHEME, "entity", "Drug"), 9),)))
+    names = Names(reading("Naproxen helped.", {("Naproxen", "Drug"): 1.0}))
+    found = candidates(names, SCHEME)
+    assert remember(names, found, Knowledge(known, SCHEME)).present.any()
+    assert not remember(names, found, Knowledge(known, SCHEME), own=False).present.any()
+
+
+def test_trust_sees_whether_text_and_memory_agree_on_the_other_names() -> None:
+    raw = np.zeros((3, len(KINDS), len(SOURCES), len(OUTCOMES)))
+    raw[:2, 0, 0, 0] = 3
+    known = remembered(raw)
+    share, number = trusted(known, np.array([8.0, 8.0, 0.0]))[:, -2:].T
+    assert share[2] > 0.8
+    assert trusted(known, np.array([8.0, -8.0, 0.0]))[:, -2].tolist() == pytest.approx([0.25, 0.75, 0.5], abs=1e-3)
+    assert np.expm1(number).tolist() == pytest.approx([1, 1, 2])
+
+
+def test_vocabularies_are_believed_by_kind_of_name() -> None:
+    raw = np.zeros((4, len(KINDS), len(SOURCES), len(OUTCOMES)))
+    raw[:, 0, SOURCES.index("vocabulary"), 0] = 1
+    shape = np.zeros((4, len(RELIABILITY)))
+    shape[:, RELIABILITY.index("tokens")] = np.log1p([1, 1, 2, 7])
+    shape[0, RELIABILITY.index("acronym")] = 1
+    memory = dataclasses.replace(gate().memory[SCHEME], classes=np.array([0.0, 0.5, 1.0, 1.5]))
+    odds = memory.odds(Remembered(np.log1p(raw), shape, np.ones(4, dtype=bool)))
+    assert (np.diff(odds) > 0).all()

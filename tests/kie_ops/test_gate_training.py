@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from kie_ops import gate_training
-from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY
+from kie_ops.evidence import KINDS, OUTCOMES
 from kie_ops.extractor import Extractor
 from kie_ops.gate import Gate, sigmoid
 from kie_ops.gate_fit import Evidenced, calibrated, fit_memory
 from kie_ops.gate_simulation import Plan, base
 from kie_ops.memory import SOURCES, Contribution, Increment, field
 from kie_ops.model import TextModel
+from kie_ops.trust import TRUST
 from tests.kie_ops import tiny
 
 MEMORY = "memory.jsonl.zst"
@@ -53,8 +54,9 @@ def test_the_weights_keep_their_signs_and_follow_the_data() -> None:
     counts[:, 0, 0, 4] = rng.integers(0, 20, n)
     odds = 2 * np.log1p(counts[:, 0, 0, 0]) - 2 * np.log1p(counts[:, 0, 0, 4])
     right = (rng.random(n) < sigmoid(odds)).astype(float)
-    reliability = np.zeros((n, len(RELIABILITY)))
-    gate = fit_memory(Evidenced(rng.normal(size=n), np.log1p(counts), reliability, right, np.ones(n)))
+    label = np.zeros(n, dtype=np.int64)
+    trust = np.zeros((n, len(TRUST)))
+    gate = fit_memory(Evidenced(rng.normal(size=n), np.log1p(counts), trust, label, right, np.ones(n)), ("Drug",))
     assert (gate.weights >= 0).all()
     assert gate.weights[0, 0, 0] == pytest.approx(2, abs=0.4)
     assert gate.weights[0, 0, 4] == pytest.approx(2, abs=0.4)

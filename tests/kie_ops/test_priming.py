@@ -110,3 +110,13 @@ def test_the_commands_can_import_it(tmp_path: Path) -> None:
     cells = priming.cells_of(priming.training(EXAMPLES))
     frozen_memory.write(cells.values(), path)
     assert total([dump.contribution(path, "x")]) == tuple(frozen_memory.increments(cells.values()))
+
+
+def test_ordinary_words_are_counted_as_nothing_from_two_documents_on() -> None:
+    some = (
+        example("d1", "Patients took naproxen.", ("naproxen", "Drug", None)),
+        example("d2", "Patients with pain improved.", ("pain", "Disease", None)),
+    )
+    cells = priming.cells_of(priming.training(some))
+    assert cells["patients"].counts == {field("training", SCHEME, "none"): 2}
+    assert not {"took", "improved", "with"} & set(cells)
