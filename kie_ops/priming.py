@@ -17,6 +17,7 @@ from kie_ops.errors import InputError
 from kie_ops.memory import Cell, Contribution, Increment, field, pair_key, total
 from kie_ops.overlay import Overlay
 from kie_ops.records import Document
+from kie_ops.stems import concept_keys
 from kie_ops.surface import key_of_text, written
 from kie_ops.text_reading import TextReading
 from kie_ops.words import split
@@ -50,7 +51,7 @@ def _document(example: Example, names: Names, known: set[str], shown: set[str]) 
         fields.update((key, field("training", scheme, "entity", label)) for key in keys)
         if gold.concept:
             which = coded(gold.concept)
-            fields.update((key, field("training", scheme, "concept", label, which)) for key in keys)
+            fields.update((key, field("training", scheme, "concept", label, which)) for key in concept_keys(keys))
         for key in keys[:1]:
             if key not in shown:
                 shown.add(key)
@@ -110,11 +111,11 @@ def vocabulary(path: str | Path, domain: Domain, *, label: str | None = None) ->
     number = 0
     for term, concept, scheme, own in _terms(path, domain, label):
         key = key_of_text(term)
-        for each in written(key) if key is not None else ():
-            names = [field("vocabulary", scheme, "entity", own)]
-            if concept:
-                names.append(field("vocabulary", scheme, "concept", own, concept))
-            made.update({(each, name): Increment(each, name, 1) for name in names})
+        keys = written(key) if key is not None else ()
+        fields = [(each, field("vocabulary", scheme, "entity", own)) for each in keys]
+        if concept:
+            fields += [(each, field("vocabulary", scheme, "concept", own, concept)) for each in concept_keys(keys)]
+        made.update({(each, name): Increment(each, name, 1) for each, name in fields})
         if len(made) >= MAX_INCREMENTS:
             yield Contribution(f"vocabulary:{path.name}:{number}", tuple(sorted(made.values(), key=_order)))
             made, number = {}, number + 1
