@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from kie_ops.domain import TRIGGER, EventScheme, RelationScheme
 from kie_ops.events import frames
 from kie_ops.evidence import Knowledge
 from kie_ops.extractor import Extractor, Sketch, sketch_of
-from kie_ops.gate import Calibration
+from kie_ops.gate import Calibration, sigmoid
 from kie_ops.memory import Cell, Memory
 from kie_ops.priming import coded
 
@@ -141,28 +141,27 @@ def predicted_relations(
     extractor: Extractor, sketch: Sketch, scheme: str, decided: Decided
 ) -> set[tuple[Hashable, Hashable, str]]:
     """Relations from the calibrated threshold on, in the form of :func:`gold_relations`."""
+    rules = extractor.definition.relations[scheme]
     cut = extractor.gate.relations.get(scheme, Calibration())
-    lowest = float(np.log(cut.threshold / (1 - cut.threshold)))
-    return {
-        relation for relation, logit in scored_relations(extractor, sketch, scheme, decided)
-        if float(cut.odds(np.array(logit))) >= lowest
-    }
+    names, scored, items = candidate_relations(extractor, sketch, scheme, decided)
+    emitted = sigmoid(relations.odds(scored, rules, items, cut)) >= relations.thresholds(scored, cut)[:, None]
+    return {names[k][y] for k, y in zip(*(a.tolist() for a in np.nonzero(emitted)), strict=True)}
 
 
-def scored_relations(
+def candidate_relations(
     extractor: Extractor, sketch: Sketch, scheme: str, decided: Decided
-) -> Iterator[tuple[tuple[Hashable, Hashable, str], float]]:
-    """All candidate pairs with their logits: character spans with labels, or concept ids at document level."""
+) -> tuple[list[list[tuple[Hashable, Hashable, str]]], relations.Scored, list[relations.Item]]:
+    """All candidate pairs: relations [pairs][labels] in the form of :func:`gold_relations`, scores, and the items."""
     rules = extractor.definition.relations[scheme]
     chosen, items = extractor.items(sketch, scheme, decided, recalled=True)
-    scored = relations.score(extractor.model.relate, sketch, scheme, rules, items)
+    scored = relations.score(extractor.model.relate, sketch, scheme, rules, items, decided.cells)
     at = [(*sketch.span(d.first, d.last), d.label) for d in chosen]
-    pairs = zip(scored.heads, scored.tails, scored.logits.tolist(), scored.names, strict=True)
-    for heads, tails, logits, names in pairs:
+    out: list[list[tuple[Hashable, Hashable, str]]] = []
+    for heads, tails, names in zip(scored.heads, scored.tails, scored.names, strict=True):
         ends: tuple[Hashable, Hashable] = names if rules.level == "document" else (at[heads[0]], at[tails[0]])
-        for label, logit in zip(rules.labels, logits, strict=True):
-            head, tail = sorted(ends, key=repr) if label in rules.symmetric else ends
-            yield (head, tail, label), logit
+        either = tuple(sorted(ends, key=repr))
+        out.append([(*(either if label in rules.symmetric else ends), label) for label in rules.labels])
+    return out, scored, items
 
 
 def gold_relations(example: Example, rules: RelationScheme) -> set[tuple[Hashable, Hashable, str]]:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kie_ops import pair_evidence
 from kie_ops.candidates import FEATURES, Candidates
 from kie_ops.errors import ModelError
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Remembered
@@ -28,6 +29,8 @@ TEXT_BOUND = 9.0
 MEMORY_BOUND = 9.0
 SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
 """What FEATURES are divided by."""
+PAIR_BOUND = 3.0
+"""Log-odds that memory adds to a pair, at most."""
 ENTROPY = RELIABILITY.index("entropy")
 SIGNS = np.array([1.0, -1.0, -1.0, -1.0, -1.0])
 """Of OUTCOMES: only being counted as the label speaks for it."""
@@ -77,14 +80,32 @@ class MemoryGate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Log-odds of a pair from its logit: scale·logit + bias; emitted from the probability `threshold` on."""
+    """Log-odds of a pair: scale·logit + bias, plus what further features say (see pair_evidence), plus a `prior` of the
+    two ends' labels (by :func:`type_name`).  Emitted from the probability `threshold` on; where an end has no concept
+    from `unnamed` on, if that is higher.
+
+    What memory says is bounded by PAIR_BOUND: alone it never makes a relation.
+    """
 
     scale: float = 1.0
     bias: float = 0.0
     threshold: float = 0.5
+    unnamed: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    prior: Mapping[str, float] = field(default_factory=dict)
 
     def odds(self, logits: np.ndarray) -> np.ndarray:
         return np.clip(self.scale * np.asarray(logits, dtype=np.float64) + self.bias, -30.0, 30.0)
+
+    def odds_of(self, features: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """float64 [pairs, labels] of features [pairs, labels, FEATURES] and the prior of each [pairs, labels]."""
+        text = np.array([self.weights.get(name, 0.0) for name in pair_evidence.TEXT])
+        memory = np.array([self.weights.get(name, 0.0) for name in pair_evidence.MEMORY])
+        logits = features[..., 0] * pair_evidence.LOGIT
+        alone = (features[..., : len(text)] * text).sum(axis=-1)
+        known = (features[..., len(text) :] * memory).sum(axis=-1)
+        z = self.scale * logits + self.bias + alone + prior + soft_bound(known, PAIR_BOUND)
+        return np.asarray(np.clip(z, -30.0, 30.0))
 
 
 @dataclass(frozen=True)
@@ -160,6 +181,11 @@ class Gate:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.dump(), indent=1) + "\n", encoding="utf-8")
         temporary.replace(path)
+
+
+def type_name(head: str, tail: str, label: str) -> str:
+    """How a prior is named: the labels of the two ends, and the relation."""
+    return f"{head} > {tail}: {label}"
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:

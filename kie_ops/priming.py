@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kie_ops import pair_history
 from kie_ops.candidates import Names
 from kie_ops.contributions import MAX_INCREMENTS, Marked, parts, resolve
 from kie_ops.dataset import Example, Gold
@@ -38,11 +39,14 @@ def training(examples: Sequence[Example]) -> Iterator[Contribution]:
         for first, last, _, _ in marks(example, names):
             known.update(names.written(first, last))
     shown: set[str] = set()
+    kinds = pair_history.kinds(examples)
     for example in examples:
-        yield _document(example, names_of(example.document), known, shown)
+        yield _document(example, names_of(example.document), known, shown, kinds)
 
 
-def _document(example: Example, names: Names, known: set[str], shown: set[str]) -> Contribution:
+def _document(
+    example: Example, names: Names, known: set[str], shown: set[str], kinds: Collection[pair_history.Kind]
+) -> Contribution:
     scheme, doc_id = example.scheme, example.document.doc_id
     fields: set[tuple[str, str]] = set()
     marked = marks(example, names)
@@ -62,6 +66,10 @@ def _document(example: Example, names: Names, known: set[str], shown: set[str]) 
                 fields.add((part, field("training", scheme, "part", label)))
     fields.update(_others(names, scheme, marked, known))
     fields.update(_pairs(example, names, marked))
+    named = [(label, coded(gold.concept), key) for first, last, gold, label in marked
+             if gold.concept and (key := names.key(first, last)) is not None]
+    related = {(coded(r.head), coded(r.tail), r.label) for r in example.relations if r.level == "concept"}
+    fields.update(pair_history.fields("training", scheme, kinds, named, related))
     return Contribution(f"training:{scheme}:{doc_id}", tuple(Increment(k, f, 1) for k, f in sorted(fields)))
 
 
