@@ -80,8 +80,8 @@ class MemoryGate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Log-odds of a pair: scale·logit + bias, plus what further features say (see pair_evidence), plus a `prior` of the
-    two ends' labels (by :func:`type_name`).  Emitted from the probability `threshold` on; where an end has no concept
+    """Log-odds of a pair: scale·logit + bias, plus what further features say (see pair_evidence), plus
+    `trust` times the `prior` of the two ends' labels (by :func:`type_name`).  Emitted from the probability `threshold` on; where an end has no concept
     from `unnamed` on, if that is higher.
 
     What memory says is bounded by PAIR_BOUND: alone it never makes a relation.
@@ -93,6 +93,7 @@ class Calibration:
     unnamed: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     prior: Mapping[str, float] = field(default_factory=dict)
+    trust: float = 0.0
 
     def odds(self, logits: np.ndarray) -> np.ndarray:
         return np.clip(self.scale * np.asarray(logits, dtype=np.float64) + self.bias, -30.0, 30.0)
@@ -104,7 +105,7 @@ class Calibration:
         logits = features[..., 0] * pair_evidence.LOGIT
         alone = (features[..., : len(text)] * text).sum(axis=-1)
         known = (features[..., len(text) :] * memory).sum(axis=-1)
-        z = self.scale * logits + self.bias + alone + prior + soft_bound(known, PAIR_BOUND)
+        z = self.scale * logits + self.bias + alone + self.trust * prior + soft_bound(known, PAIR_BOUND)
         return np.asarray(np.clip(z, -30.0, 30.0))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kie_ops import contributions, dataset, dictionary, evaluation, frozen_memory, pair_fit, priming
+from kie_ops import contributions, dataset, dictionary, evaluation, frozen_memory, pair_fit, priming, relation_scores
 from kie_ops.candidates import candidates
 from kie_ops.dataset import Example
 from kie_ops.decisions import Decided, decide
@@ -187,8 +187,8 @@ def rated(
     rules = extractor.definition.relations[scheme]
     known = {k: c for k in sketch.keys if (c := cells.get(k))}
     decided: Decided = decide(sketch.names, extractor.definition, extractor.gate, scheme, known)
-    gold = evaluation.gold_relations(example, rules)
-    names, scored, items = evaluation.candidate_relations(extractor, sketch, scheme, decided)
+    gold = relation_scores.gold_relations(example, rules)
+    names, scored, items = relation_scores.candidate_relations(extractor, sketch, scheme, decided)
     number: dict[object, int] = {}
     same = np.array([number.setdefault(name, len(number)) for row in names for name in row], dtype=np.int64)
     right = np.array([name in gold for row in names for name in row], dtype=bool)

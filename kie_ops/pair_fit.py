@@ -55,7 +55,7 @@ class Fitted:
 
 
 def fit(rated: Sequence[Rated], prior: Mapping[str, float] | None = None) -> Fitted:
-    """The calibration of one relation scheme.  `prior`: log-odds by type as in `Rated.prior`, kept scaled."""
+    """The calibration of one relation scheme.  `prior`: log-odds by type as in `Rated.prior`."""
     data = _Joined.of(rated)
     if not data.right.any():
         return Fitted(Calibration(), "logit", 1.0, {})
@@ -72,8 +72,8 @@ def fit(rated: Sequence[Rated], prior: Mapping[str, float] | None = None) -> Fit
     weights = _regress(data, np.ones(len(data.right), dtype=bool), MODELS[best[0]], best[1])
     _, threshold, unnamed = scores[best]
     named = {name: float(w) for name, w in zip(FEATURES, weights.by_feature, strict=True) if w and name != "logit"}
-    scaled = {name: weights.prior * value for name, value in sorted((prior or {}).items())}
-    cut = Calibration(weights.by_feature[0] / LOGIT, weights.bias, threshold, unnamed, named, scaled)
+    cut = Calibration(weights.by_feature[0] / LOGIT, weights.bias, threshold, unnamed, named, dict(sorted((prior or {}).items())),
+                      weights.prior)
     return Fitted(cut, *best, {at: score[0] for at, score in scores.items()})
 
 
