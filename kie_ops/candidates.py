@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from kie_ops.abbreviations import Abbreviation, abbreviations
+from kie_ops.stems import bag
 from kie_ops.surface import SHORT, WORD, Surfaces, back_off, written
 from kie_ops.text_reading import SpanScores, TextReading
 
@@ -77,7 +78,19 @@ class Names:
         for short, long in self.long_forms.items():
             keys.update((long, short, *back_off(long), *back_off(short)))
         keys.update(SHORT + key for key in tuple(keys) if key.isalnum() and not key.islower())
-        return keys
+        return keys | self._bags()
+
+    def _bags(self) -> set[str]:
+        """Bags of stems of the spans that the tagger finds possible: those alone are ever given a concept by them."""
+        out: set[str] = set()
+        for scores in self.reading.spans.values():
+            likely = (scores.logits > LOW).any(axis=2) if scores.logits.size else np.zeros((0, 0), dtype=bool)
+            for first, width in zip(*(a.tolist() for a in np.nonzero(likely)), strict=True):
+                for key in {self.key(first, first + width), self.raw_key(first, first + width)}:
+                    stems = bag(key) if key is not None else None
+                    if stems is not None:
+                        out.add(stems)
+        return out
 
     def words(self) -> Iterator[tuple[str, int, int]]:
         """(key, first, last) of single words that may be a name, as they stand; without short forms."""

@@ -15,6 +15,7 @@ from kie_ops.decisions import Decided
 from kie_ops.domain import Domain
 from kie_ops.errors import InputError
 from kie_ops.memory import Contribution, Increment, field
+from kie_ops.stems import concept_keys
 from kie_ops.surface import DROPPED, edge_word, key_of_text, written
 
 MAX_INCREMENTS = 5_000
@@ -135,8 +136,8 @@ def of_correction(
                 out.add(k, field("reviewer", name, "none"))
                 continue
             out.add(k, field("reviewer", name, "entity", its_label))
-            if concept is not None:
-                out.add(k, field("reviewer", name, "concept", its_label, concept))
+        for k in concept_keys(written(key)) if concept is not None and not reject else ():
+            out.add(k, field("reviewer", name, "concept", its_label, str(concept)))
         if doc_id is not None:
             out.add(key, field("reviewer", name, "example", doc_id))
     return out.contribution(origin)
@@ -166,10 +167,11 @@ def resolve(domain: Domain, label: str | None, scheme: str | None = None) -> lis
 def _entity(out: _Increments, source: str, names: Names, m: Marked, *, prototype: bool) -> None:
     for n, key in enumerate(names.written(m.first, m.last)):
         out.add(key, field(source, m.scheme, "entity", m.label))
-        if m.concept is not None:
-            out.add(key, field(source, m.scheme, "concept", m.label, m.concept))
         if prototype and n == 0:
             out.add(key, field(source, m.scheme, "prototype", m.label), names.reading.prototype(m.first, m.last))
+    if m.concept is not None:
+        for key in concept_keys(names.written(m.first, m.last)):
+            out.add(key, field(source, m.scheme, "concept", m.label, m.concept))
 
 
 def _unsure(decided: Decided) -> list[tuple[int, int]]:

@@ -39,6 +39,11 @@ class Decided:
     chosen: tuple[Decision, ...]
     knowledge: Knowledge | None
 
+    @property
+    def cells(self) -> Mapping[str, Cell]:
+        """What memory recalled; nothing where it was off."""
+        return self.knowledge.cells if self.knowledge is not None else {}
+
     def only(self, labels: Collection[str]) -> Decided:
         """The same with chosen spans of `labels` alone."""
         return replace(self, chosen=tuple(d for d in self.chosen if d.label in labels))

@@ -2,7 +2,8 @@
 
 Spans count where start, end and label agree.  Relations at mention level count where both spans and the label agree;
 at document level where a pair of concept ids and the label agree, end to end.  Of events, triggers count by span and
-label, arguments by event label, role and span, once an event.  Intervals are percentiles of a bootstrap over
+label, arguments by event label, role and span, once an event; attributes (cues of negation, speculation, severity) like
+arguments, each apart and all together.  Intervals are percentiles of a bootstrap over
 documents, paired between the modes (Berg-Kirkpatrick et al., "An empirical investigation of statistical significance
 in NLP", 2012).
 """
@@ -11,25 +12,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from kie_ops import dictionary, relations
+from kie_ops import dictionary
 from kie_ops.dataset import Example
 from kie_ops.decisions import Decided, decide
-from kie_ops.domain import TRIGGER, EventScheme, RelationScheme
+from kie_ops.domain import TRIGGER, EventScheme
 from kie_ops.events import frames
 from kie_ops.evidence import Knowledge
 from kie_ops.extractor import Extractor, Sketch, sketch_of
-from kie_ops.gate import Calibration
 from kie_ops.memory import Cell, Memory
-from kie_ops.priming import coded
+from kie_ops.relation_scores import Control, Controls, f1_of, gold_relations, predicted_relations
 
 OFF, DICTIONARY, ON = MODES = ("off", "dictionary", "on")
-SPANS, RELATIONS, TRIGGERS, ARGUMENTS = "spans", "relations", "triggers", "arguments"
+SPANS, RELATIONS, TRIGGERS, ARGUMENTS, ATTRIBUTES = "spans", "relations", "triggers", "arguments", "attributes"
+ATTRIBUTE = "attribute: "
+"""Prefix of the task of one attribute."""
 Counts = tuple[int, int, int]
 """True positives, predicted, gold."""
 
@@ -59,14 +61,16 @@ class Report:
     version: str
     documents: Mapping[str, int]
     scores: tuple[Score, ...]
+    controls: tuple[Control, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON; scores of 0..1 with four digits."""
-        scores = [
-            {k: round(v, 4) if isinstance(v, float) else v for k, v in dataclasses.asdict(s).items()}
-            for s in self.scores
-        ]
-        return {"domain": self.domain, "version": self.version, "documents": dict(self.documents), "scores": scores}
+        scores, controls = (
+            [{k: round(v, 4) if isinstance(v, float) else v for k, v in dataclasses.asdict(s).items()} for s in some]
+            for some in (self.scores, self.controls)
+        )
+        return {"domain": self.domain, "version": self.version, "documents": dict(self.documents), "scores": scores,
+                "controls": controls}
 
 
 @dataclass
@@ -90,24 +94,27 @@ def evaluate(
     with (scheme, documents done, documents).
     """
     scores: list[Score] = []
+    rivals: list[Control] = []
     for scheme, documents in examples.items():
-        table = _Table()
+        table, controls = _Table(), Controls()
         for at in range(0, len(documents), batch):
             some = documents[at : at + batch]
             readings = extractor.encode([e.document for e in some], [scheme])
             for example, reading in zip(some, readings, strict=True):
                 sketch = sketch_of(reading)
                 cells = (memory or extractor.memory).recall(sketch.keys).cells
-                _document(table, extractor, scheme, example, sketch, cells)
+                _document(table, controls, extractor, scheme, example, sketch, cells)
             if progress is not None:
                 progress(scheme, at + len(some), len(documents))
         scores += _scores(scheme, table, samples, seed)
+        rivals += controls.scores(scheme, samples, seed)
     sizes = {scheme: len(documents) for scheme, documents in examples.items()}
-    return Report(extractor.domain, extractor.version, sizes, tuple(scores))
+    return Report(extractor.domain, extractor.version, sizes, tuple(scores), tuple(rivals))
 
 
 def _document(
-    table: _Table, extractor: Extractor, scheme: str, example: Example, sketch: Sketch, cells: Mapping[str, Cell]
+    table: _Table, controls: Controls, extractor: Extractor, scheme: str, example: Example, sketch: Sketch,
+    cells: Mapping[str, Cell],
 ) -> None:
     domain, gate = extractor.definition, extractor.gate
     off = decide(sketch.names, domain, gate, scheme)
@@ -131,55 +138,11 @@ def _document(
             if mode == ON or rules.level != "document":  # without memory there are no concept ids
                 predicted = predicted_relations(extractor, sketch, scheme, decided)
                 table.add(RELATIONS, mode, predicted, gold_relations(example, rules))
+        controls.add(extractor, scheme, example, sketch, on)
 
 
 def predicted_spans(sketch: Sketch, decided: Decided) -> set[tuple[int, int, str]]:
     return {(*sketch.span(d.first, d.last), d.label) for d in decided.chosen}
-
-
-def predicted_relations(
-    extractor: Extractor, sketch: Sketch, scheme: str, decided: Decided
-) -> set[tuple[Hashable, Hashable, str]]:
-    """Relations from the calibrated threshold on, in the form of :func:`gold_relations`."""
-    cut = extractor.gate.relations.get(scheme, Calibration())
-    lowest = float(np.log(cut.threshold / (1 - cut.threshold)))
-    return {
-        relation for relation, logit in scored_relations(extractor, sketch, scheme, decided)
-        if float(cut.odds(np.array(logit))) >= lowest
-    }
-
-
-def scored_relations(
-    extractor: Extractor, sketch: Sketch, scheme: str, decided: Decided
-) -> Iterator[tuple[tuple[Hashable, Hashable, str], float]]:
-    """All candidate pairs with their logits: character spans with labels, or concept ids at document level."""
-    rules = extractor.definition.relations[scheme]
-    chosen, items = extractor.items(sketch, scheme, decided, recalled=True)
-    scored = relations.score(extractor.model.relate, sketch, scheme, rules, items)
-    at = [(*sketch.span(d.first, d.last), d.label) for d in chosen]
-    pairs = zip(scored.heads, scored.tails, scored.logits.tolist(), scored.names, strict=True)
-    for heads, tails, logits, names in pairs:
-        ends: tuple[Hashable, Hashable] = names if rules.level == "document" else (at[heads[0]], at[tails[0]])
-        for label, logit in zip(rules.labels, logits, strict=True):
-            head, tail = sorted(ends, key=repr) if label in rules.symmetric else ends
-            yield (head, tail, label), logit
-
-
-def gold_relations(example: Example, rules: RelationScheme) -> set[tuple[Hashable, Hashable, str]]:
-    """Gold relations: pairs of (start, end, label), or of concept ids at document level; labels without a direction
-    with their ends in order.
-    """
-    symmetric = rules.symmetric
-    if rules.level == "document":
-        return {(coded(r.head), coded(r.tail), r.label) for r in example.relations}
-    at = {s.span_id: (s.start, s.end, s.label) for s in example.spans}
-    out: set[tuple[Hashable, Hashable, str]] = set()
-    for r in example.relations:
-        if r.head in at and r.tail in at:
-            ends = (at[r.head], at[r.tail])
-            head, tail = sorted(ends, key=repr) if r.label in symmetric else ends
-            out.add((head, tail, r.label))
-    return out
 
 
 def _events(
@@ -187,20 +150,27 @@ def _events(
 ) -> None:
     triggers: list[Hashable] = []
     arguments: list[Hashable] = []
+    cues: list[tuple[Any, ...]] = []
     for frame in frames(sketch.sentence_of(), decided.chosen, rules):
         label = frame.trigger.label
         triggers.append((*sketch.span(frame.trigger.first, frame.trigger.last), label))
         arguments += sorted({(label, d.label, *sketch.span(d.first, d.last)) for d in frame.arguments})
+        cues += sorted({(label, d.label, *sketch.span(d.first, d.last)) for d in frame.cues})
     gold_triggers: list[Hashable] = []
     gold_arguments: list[Hashable] = []
+    gold_cues: list[tuple[Any, ...]] = []
     for event in example.events:
         label = TRIGGER + str(event["label"])
         gold_triggers += [(t["start"], t["end"], label) for t in event.get("triggers") or ()]
-        gold_arguments += sorted({
-            (label, a["role"], a["start"], a["end"]) for a in event.get("arguments") or () if a["role"] in rules.roles
-        })
+        spans = {(label, a["role"], a["start"], a["end"]) for a in event.get("arguments") or ()}
+        gold_arguments += sorted(a for a in spans if a[1] in rules.roles)
+        gold_cues += sorted(a for a in spans if a[1] in rules.attributes)
     table.add(TRIGGERS, mode, triggers, gold_triggers)
     table.add(ARGUMENTS, mode, arguments, gold_arguments)
+    for role, name in rules.attributes.items():
+        table.add(f"{ATTRIBUTE}{name}", mode, [c for c in cues if c[1] == role], [c for c in gold_cues if c[1] == role])
+    if rules.attributes:
+        table.add(ATTRIBUTES, mode, cues, gold_cues)
 
 
 def _scores(scheme: str, table: _Table, samples: int, seed: int) -> list[Score]:
@@ -222,9 +192,3 @@ def _scores(scheme: str, table: _Table, samples: int, seed: int) -> list[Score]:
             float(high), float(f1 - before), float(gain_low), float(gain_high), gold, predicted,
         ))
     return out
-
-
-def f1_of(counts: np.ndarray) -> np.ndarray:
-    """F1 of counts [..., 3] (true positives, predicted, gold); 0 where there is nothing."""
-    total = counts[..., 1] + counts[..., 2]
-    return np.asarray(2 * counts[..., 0] / np.maximum(total, 1))

@@ -23,11 +23,12 @@ from kie_ops.events import events
 from kie_ops.evidence import rows
 from kie_ops.frozen_memory import FrozenMemory
 from kie_ops.gate import Calibration, Gate
-from kie_ops.linking import concept
+from kie_ops.linking import concepts
 from kie_ops.memory import Cell, Contribution, Memory
 from kie_ops.model import TextModel
 from kie_ops.records import Document, Event, Mention, Reading, Relation, span_id
-from kie_ops.relations import Item, Related
+from kie_ops.pairs import Item
+from kie_ops.relations import Related
 from kie_ops.text_reading import TextReading
 
 GATE, MEMORY = "gate.json", "memory.jsonl.zst"
@@ -154,6 +155,7 @@ class Extractor:
         document = sketch.document
         by_id: dict[str, Mention] = {}
         index: dict[Decision, Mention] = {}
+        linked = {d: which for each in decided.values() for d, which in self._linked(sketch, each).items()}
         for d in self._emitted(sketch, decided):
             start, end = sketch.span(d.first, d.last)
             label = self.definition.output.entities[d.scheme][d.label]
@@ -165,7 +167,7 @@ class Extractor:
             used = knowledge is not None and d.soft_weight > 0
             by_id[name] = index[d] = Mention(
                 name, start, end, document.text[start:end], label, d.score, d.text_score, d.soft_weight,
-                concept(sketch.names, d.first, d.last, d.label, knowledge),
+                linked.get(d),
                 rows(sketch.names, d.first, d.last, d.scheme, knowledge) if knowledge is not None and used else (),
             )
         mentions = sorted(by_id.values(), key=lambda m: (m.start, m.end, m.label))
@@ -180,12 +182,15 @@ class Extractor:
         """
         ends = {label for pair in self.definition.relations[scheme].pairs for label in pair}
         chosen = [d for d in decided.chosen if not ends or d.label in ends]
-        knowledge = decided.knowledge if recalled else None
+        linked = self._linked(sketch, decided) if recalled else {}
         return chosen, [
-            Item(d.label, d.first, d.last, concept(sketch.names, d.first, d.last, d.label, knowledge),
-                 sketch.names.key(d.first, d.last))
-            for d in chosen
+            Item(d.label, d.first, d.last, linked.get(d), sketch.names.key(d.first, d.last)) for d in chosen
         ]
+
+    def _linked(self, sketch: Sketch, decided: Decided) -> dict[Decision, str | None]:
+        """The concepts of the chosen spans of one scheme."""
+        spans = [(d.first, d.last, d.label) for d in decided.chosen]
+        return dict(zip(decided.chosen, concepts(sketch.names, spans, decided.knowledge), strict=True))
 
     def _related(
         self, sketch: Sketch, scheme: str, decided: Decided, *, recalled: bool
@@ -194,7 +199,8 @@ class Extractor:
         rules = self.definition.relations[scheme]
         chosen, items = self.items(sketch, scheme, decided, recalled=recalled)
         cut = self.gate.relations.get(scheme, Calibration())
-        return chosen, items, relations.relate(self.model.relate, sketch, scheme, rules, items, cut)
+        return chosen, items, relations.relate(
+            self.model.relate, sketch, scheme, rules, items, cut, decided.cells if recalled else None)
 
     def _pairs(self, sketch: Sketch) -> list[tuple[str, str, str]]:
         """(key, scheme, label) of the related pairs that the text alone shows."""

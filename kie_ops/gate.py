@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from kie_ops import pair_evidence
 from kie_ops.candidates import FEATURES, Candidates
 from kie_ops.errors import ModelError
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Remembered
@@ -31,6 +32,8 @@ SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
 """What FEATURES are divided by."""
 CLASSES = ("acronym", "one_word", "two_words", "more_words")
 """Kinds of names that a vocabulary is believed of differently: short ones mean many things."""
+PAIR_BOUND = 3.0
+"""Log-odds that memory adds to a pair, at most."""
 SIGNS = np.array([1.0, -1.0, -1.0, -1.0, -1.0])
 """Of OUTCOMES: only being counted as the label speaks for it."""
 
@@ -83,14 +86,33 @@ class MemoryGate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Log-odds of a pair from its logit: scale·logit + bias; emitted from the probability `threshold` on."""
+    """Log-odds of a pair: scale·logit + bias, plus what further features say (see pair_evidence), plus
+    `trust` times the `prior` of the two ends' labels (by :func:`type_name`).  Emitted from the probability `threshold` on; where an end has no concept
+    from `unnamed` on, if that is higher.
+
+    What memory says is bounded by PAIR_BOUND: alone it never makes a relation.
+    """
 
     scale: float = 1.0
     bias: float = 0.0
     threshold: float = 0.5
+    unnamed: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    prior: Mapping[str, float] = field(default_factory=dict)
+    trust: float = 0.0
 
     def odds(self, logits: np.ndarray) -> np.ndarray:
         return np.clip(self.scale * np.asarray(logits, dtype=np.float64) + self.bias, -30.0, 30.0)
+
+    def odds_of(self, features: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """float64 [pairs, labels] of features [pairs, labels, FEATURES] and the prior of each [pairs, labels]."""
+        text = np.array([self.weights.get(name, 0.0) for name in pair_evidence.TEXT])
+        memory = np.array([self.weights.get(name, 0.0) for name in pair_evidence.MEMORY])
+        logits = features[..., 0] * pair_evidence.LOGIT
+        alone = (features[..., : len(text)] * text).sum(axis=-1)
+        known = (features[..., len(text) :] * memory).sum(axis=-1)
+        z = self.scale * logits + self.bias + alone + self.trust * prior + soft_bound(known, PAIR_BOUND)
+        return np.asarray(np.clip(z, -30.0, 30.0))
 
 
 @dataclass(frozen=True)
@@ -170,6 +192,11 @@ class Gate:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.dump(), indent=1) + "\n", encoding="utf-8")
         temporary.replace(path)
+
+
+def type_name(head: str, tail: str, label: str) -> str:
+    """How a prior is named: the labels of the two ends, and the relation."""
+    return f"{head} > {tail}: {label}"
 
 
 def soft_bound(z: np.ndarray, bound: float) -> np.ndarray:

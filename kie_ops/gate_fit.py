@@ -78,7 +78,7 @@ def fit_text(found: Sequence[Candidates], right: Sequence[np.ndarray], labels: t
         return F.binary_cross_entropy_with_logits(h, y) + SHRINK / len(y) * penalty
 
     start = start.clone()
-    _minimise(parameters, loss)
+    minimise(parameters, loss)
     values = [p.detach().numpy() for p in parameters]
     biases = {name: float(v) for name, v in zip(labels, values[4], strict=True)}
     return TextGate(values[0], values[1], values[2], values[3], biases)
@@ -122,7 +122,7 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...]) -> MemoryGate:
         return both + penalty / len(y)
 
     counts = counts.reshape(len(counts), -1)
-    _minimise([bias, of_label, log_weights, log_classes, hidden, hidden_bias, out, out_bias], loss)
+    minimise([bias, of_label, log_weights, log_classes, hidden, hidden_bias, out, out_bias], loss)
     weights = log_weights.detach().exp().numpy()
     return MemoryGate(
         float(bias), weights, hidden.detach().numpy(), hidden_bias.detach().numpy(), out.detach().numpy(),
@@ -139,7 +139,7 @@ def fit_pairs(logits: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     def loss() -> torch.Tensor:
         return F.binary_cross_entropy_with_logits(scale * x + bias, y) + 1e-4 * ((scale - 1) ** 2 + bias**2)
 
-    _minimise([scale, bias], loss)
+    minimise([scale, bias], loss)
     return float(scale), float(bias)
 
 
@@ -159,7 +159,8 @@ def calibrated(logits: np.ndarray, right: np.ndarray, missed: int) -> Calibratio
     return Calibration(scale, bias, float(np.clip(threshold, 0.02, 0.95)))
 
 
-def _minimise(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) -> None:
+def minimise(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) -> None:
+    """Minimises `loss` in place by L-BFGS from where the parameters are."""
     for p in parameters:
         p.requires_grad_(True)
     optimiser = torch.optim.LBFGS(parameters, max_iter=250, history_size=20, line_search_fn="strong_wolfe")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kie_ops import contributions, dataset, dictionary, evaluation, frozen_memory, priming
+from kie_ops import contributions, dataset, dictionary, evaluation, frozen_memory, pair_fit, priming, relation_scores
 from kie_ops.candidates import candidates
 from kie_ops.dataset import Example
 from kie_ops.decisions import Decided, decide
@@ -24,8 +24,8 @@ from kie_ops.domain import Domain
 from kie_ops.errors import EngramError
 from kie_ops.evidence import Knowledge
 from kie_ops.extractor import GATE, MEMORY, Extractor, Sketch, sketch_of
-from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate, sigmoid
-from kie_ops.gate_fit import Evidenced, calibrated, fit_memory, fit_text
+from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate, sigmoid, type_name
+from kie_ops.gate_fit import Evidenced, fit_memory, fit_text
 from kie_ops.gate_simulation import (
     FULL,
     PLANS,
@@ -56,7 +56,8 @@ def fit(
     Raises InputError for data, ModelError for weights that do not fit.
     """
     model = TextModel.load(domain)
-    training = {s: list(priming.training(dataset.split(data, domain, s, "train"))) for s in domain.schemes}
+    gold = {s: dataset.split(data, domain, s, "train") for s in domain.schemes}
+    training = {s: list(priming.training(gold[s])) for s in domain.schemes}
     read = {s: _read(model, s, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
     _say(f"read {sum(map(len, read.values()))} dev documents")
     text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
@@ -68,10 +69,10 @@ def fit(
     gate = Gate(text, trust, gate.thresholds, {}, {})
     gate = Gate(text, gate.memory, {s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes}, {}, {})
     memory = {s: priming.cells_of(training[s]) for s in domain.schemes}
+    cells = priming.cells_of(c for s in domain.schemes for c in training[s])
     words = {s: _dictionary(items[s], memory[s]) for s in domain.schemes}
     extractor = Extractor(model, Gate(text, gate.memory, gate.thresholds, {}, words))
-    relations = {s: _relations(extractor, s, read[s], memory[s]) for s in domain.relations}
-    cells = priming.cells_of(c for s in domain.schemes for c in training[s])
+    relations = {s: _relations(extractor, s, read[s], cells, gold[s]) for s in domain.relations}
     return Gate(text, gate.memory, gate.thresholds, relations, words), cells
 
 
@@ -167,26 +168,40 @@ def _dictionary(items: Sequence[Item], cells: Mapping[str, Cell]) -> float:
 
 
 def _relations(
-    extractor: Extractor, scheme: str, read: Sequence[tuple[Example, Sketch]], cells: Mapping[str, Cell]
+    extractor: Extractor, scheme: str, read: Sequence[tuple[Example, Sketch]], cells: Mapping[str, Cell],
+    training: Sequence[Example],
 ) -> Calibration:
     """Calibration and threshold of one relation scheme, end to end from decoded mentions."""
     rules = extractor.definition.relations[scheme]
-    logits: list[float] = []
-    hits: list[bool] = []
-    missed = 0
-    for example, sketch in read:
-        known = {k: c for k in sketch.keys if (c := cells.get(k))}
-        decided: Decided = decide(sketch.names, extractor.definition, extractor.gate, scheme, known)
-        gold = evaluation.gold_relations(example, rules)
-        best: dict[object, float] = {}
-        for relation, logit in evaluation.scored_relations(extractor, sketch, scheme, decided):
-            best[relation] = max(logit, best.get(relation, -np.inf))
-        logits += best.values()
-        hits += [relation in gold for relation in best]
-        missed += len(gold) - sum(relation in gold for relation in best)
-    cut = calibrated(np.array(logits), np.array(hits, dtype=bool), missed)
-    _say(f"{scheme}: relations from probability {cut.threshold:.2f} on; {missed} gold ones are no candidates")
-    return cut
+    prior = pair_fit.type_prior(training, rules) if rules.level == "sentence" else {}
+    some = [rated(extractor, scheme, example, sketch, cells, prior) for example, sketch in read]
+    fitted = pair_fit.fit(some, prior)
+    f1 = {f"{model} {shrinkage:g}": round(100 * f, 1) for (model, shrinkage), f in fitted.f1.items()}
+    _say(f"{scheme}: relations by {fitted.model}, from probability {fitted.calibration.threshold:.2f} on; F1 of held-out"
+         f" folds {f1}; {sum(r.missed for r in some)} gold ones are no candidates")
+    return fitted.calibration
+
+
+def rated(
+    extractor: Extractor, scheme: str, example: Example, sketch: Sketch, cells: Mapping[str, Cell],
+    prior: Mapping[str, float],
+) -> pair_fit.Rated:
+    """The candidate relations of one document, with memory, and which are right."""
+    rules = extractor.definition.relations[scheme]
+    known = {k: c for k in sketch.keys if (c := cells.get(k))}
+    decided: Decided = decide(sketch.names, extractor.definition, extractor.gate, scheme, known)
+    gold = relation_scores.gold_relations(example, rules)
+    names, scored, items = relation_scores.candidate_relations(extractor, sketch, scheme, decided)
+    number: dict[object, int] = {}
+    same = np.array([number.setdefault(name, len(number)) for row in names for name in row], dtype=np.int64)
+    right = np.array([name in gold for row in names for name in row], dtype=bool)
+    types = np.array([
+        prior.get(type_name(items[h[0]].label, items[t[0]].label, label), 0.0)
+        for h, t in zip(scored.heads, scored.tails, strict=True) for label in rules.labels
+    ], dtype=np.float64)
+    features = scored.features.reshape(-1, scored.features.shape[-1])
+    unnamed = np.repeat(scored.unnamed(), len(rules.labels))
+    return pair_fit.Rated(features, types, right, unnamed, same, len(gold - number.keys()))
 
 
 def _loss(odds: np.ndarray, y: np.ndarray) -> float:

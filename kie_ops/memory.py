@@ -13,6 +13,10 @@ Field names (``|`` separates, it never occurs inside a part; :func:`field` escap
     source|scheme|concept|LABEL|SYSTEM:ID   it stood for this concept
     source|scheme|example|DOC               an example (kept by training, vocabulary, reviewer; not by self)
     source|scheme|related|LABEL             relation cells (key = pair_key(...)): the pair had this relation
+    source|scheme|head|LABEL|OTHER          bags of stems: in so many documents it was the head of LABEL to this concept
+    source|scheme|tail|LABEL|OTHER          ... the tail of LABEL from this concept
+    source|scheme|no head|LABEL|OTHER       ... both were there and could have been related so, and were not
+    source|scheme|no tail|LABEL|OTHER
     source|scheme|prototype|LABEL           vector: sum of the mention's quantised vectors
 """
 

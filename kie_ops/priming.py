@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kie_ops import pair_history
 from kie_ops.candidates import Names
 from kie_ops.contributions import MAX_INCREMENTS, Marked, apart, parts, resolve
 from kie_ops.dataset import Example, Gold
@@ -18,6 +19,7 @@ from kie_ops.errors import InputError
 from kie_ops.memory import Cell, Contribution, Increment, field, pair_key, total
 from kie_ops.overlay import Overlay
 from kie_ops.records import Document
+from kie_ops.stems import concept_keys
 from kie_ops.surface import key_of_text, written
 from kie_ops.text_reading import TextReading
 from kie_ops.words import split
@@ -44,12 +46,14 @@ def training(examples: Sequence[Example]) -> Iterator[Contribution]:
             known.update(names.written(first, last))
     common = {key for key, documents in seen.items() if documents >= COMMON} - known
     shown: set[str] = set()
+    kinds = pair_history.kinds(examples)
     for example in examples:
-        yield _document(example, names_of(example.document), known, common, shown)
+        yield _document(example, names_of(example.document), known, common, shown, kinds)
 
 
 def _document(
-    example: Example, names: Names, known: set[str], common: set[str], shown: set[str]
+    example: Example, names: Names, known: set[str], common: set[str], shown: set[str],
+    kinds: Collection[pair_history.Kind],
 ) -> Contribution:
     scheme, doc_id = example.scheme, example.document.doc_id
     fields: set[tuple[str, str]] = set()
@@ -59,7 +63,7 @@ def _document(
         fields.update((key, field("training", scheme, "entity", label)) for key in keys)
         if gold.concept:
             which = coded(gold.concept)
-            fields.update((key, field("training", scheme, "concept", label, which)) for key in keys)
+            fields.update((key, field("training", scheme, "concept", label, which)) for key in concept_keys(keys))
         for key in keys[:1]:
             if key not in shown:
                 shown.add(key)
@@ -72,6 +76,10 @@ def _document(
     whole = [(first, last) for first, last, _, _ in marked]
     fields.update((key, field("training", scheme, "none")) for key in apart(names, whole) if key in common)
     fields.update(_pairs(example, names, marked))
+    named = [(label, coded(gold.concept), key) for first, last, gold, label in marked
+             if gold.concept and (key := names.key(first, last)) is not None]
+    related = {(coded(r.head), coded(r.tail), r.label) for r in example.relations if r.level == "concept"}
+    fields.update(pair_history.fields("training", scheme, kinds, named, related))
     return Contribution(f"training:{scheme}:{doc_id}", tuple(Increment(k, f, 1) for k, f in sorted(fields)))
 
 
@@ -121,11 +129,11 @@ def vocabulary(path: str | Path, domain: Domain, *, label: str | None = None) ->
     number = 0
     for term, concept, scheme, own in _terms(path, domain, label):
         key = key_of_text(term)
-        for each in written(key) if key is not None else ():
-            names = [field("vocabulary", scheme, "entity", own)]
-            if concept:
-                names.append(field("vocabulary", scheme, "concept", own, concept))
-            made.update({(each, name): Increment(each, name, 1) for name in names})
+        keys = written(key) if key is not None else ()
+        fields = [(each, field("vocabulary", scheme, "entity", own)) for each in keys]
+        if concept:
+            fields += [(each, field("vocabulary", scheme, "concept", own, concept)) for each in concept_keys(keys)]
+        made.update({(each, name): Increment(each, name, 1) for each, name in fields})
         if len(made) >= MAX_INCREMENTS:
             yield Contribution(f"vocabulary:{path.name}:{number}", tuple(sorted(made.values(), key=_order)))
             made, number = {}, number + 1

@@ -8,11 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
+from kie_ops import pair_evidence
 from kie_ops.domain import RelationScheme
 from kie_ops.evidence import MANY
-from kie_ops.gate import Calibration, sigmoid
+from kie_ops.gate import Calibration, sigmoid, type_name
 from kie_ops.heads import Endpoint
 from kie_ops.memory import SOURCES, Cell, pair_key, split_field
+from kie_ops.pairs import Item, Scored
 from kie_ops.records import Evidence
 from kie_ops.text_reading import TextReading
 
@@ -31,22 +33,6 @@ class Relate(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A decoded mention as relations see it: words first..last (inclusive), its concept, its key."""
-
-    label: str
-    first: int
-    last: int
-    concept: str | None
-    key: str | None
-
-    @property
-    def concept_ids(self) -> tuple[str, ...]:
-        """Its concepts; without any a stand-in of its surface, so that mentions of one name belong together."""
-        return tuple(self.concept.split("|")) if self.concept else (f"surface:{self.key or (self.first, self.last)}",)
-
-
-@dataclass(frozen=True, slots=True)
 class Related:
     """`head` and `tail` index the items; `score` is a probability."""
 
@@ -57,30 +43,19 @@ class Related:
 
 
 def relate(
-    model: Relate, reading: TextReading, scheme: str, rules: RelationScheme, items: Sequence[Item], cut: Calibration
+    model: Relate, reading: TextReading, scheme: str, rules: RelationScheme, items: Sequence[Item], cut: Calibration,
+    cells: Mapping[str, Cell] | None = None,
 ) -> list[Related]:
-    """The relations of one scheme, in order of (head, tail, label)."""
-    scored = score(model, reading, scheme, rules, items)
-    return chosen(scored, rules, items, cut)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Pairs as groups of items: `heads[k]`, `tails[k]` are item numbers; `logits` float32 [pairs, labels].
-
-    `names`: at document level the two concepts of each pair, else two empty strings.
-    """
-
-    heads: tuple[tuple[int, ...], ...]
-    tails: tuple[tuple[int, ...], ...]
-    names: tuple[tuple[str, str], ...]
-    logits: np.ndarray
+    """The relations of one scheme, in order of (head, tail, label); without `cells` those of the text alone."""
+    scored = score(model, reading, scheme, rules, items, cells)
+    return chosen(scored, rules, items, cut, recalled=cells is not None)
 
 
 def score(
-    model: Relate, reading: TextReading, scheme: str, rules: RelationScheme, items: Sequence[Item]
+    model: Relate, reading: TextReading, scheme: str, rules: RelationScheme, items: Sequence[Item],
+    cells: Mapping[str, Cell] | None = None,
 ) -> Scored:
-    """All allowed pairs with their logits."""
+    """All allowed pairs with their logits and features."""
     pairs = list(_concept_pairs(rules, items) if rules.level == "document" else _mention_pairs(rules, reading, items))
     heads, tails, names = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs), tuple(p[2] for p in pairs)
 
@@ -88,15 +63,22 @@ def score(
         return [Endpoint(items[g[0]].label, tuple((items[i].first, items[i].last) for i in g)) for g in groups]
 
     if not pairs:
-        return Scored((), (), (), np.zeros((0, len(rules.labels)), dtype=np.float32))
-    return Scored(heads, tails, names, model(reading, scheme, ends(heads), ends(tails)))
+        return Scored((), (), (), np.zeros((0, len(rules.labels)), dtype=np.float32),
+                      np.zeros((0, len(rules.labels), len(pair_evidence.FEATURES))))
+    logits = model(reading, scheme, ends(heads), ends(tails))
+    groups = pair_evidence.Groups(heads, tails, names, logits)
+    measured = pair_evidence.features(groups, items, rules.labels, reading.sentence_of(), scheme, cells)
+    return Scored(heads, tails, names, logits, measured)
 
 
-def chosen(scored: Scored, rules: RelationScheme, items: Sequence[Item], cut: Calibration) -> list[Related]:
+def chosen(
+    scored: Scored, rules: RelationScheme, items: Sequence[Item], cut: Calibration, *, recalled: bool = True
+) -> list[Related]:
     """The pairs whose calibrated probability reaches the threshold, between their closest mentions."""
-    probability = sigmoid(cut.odds(scored.logits))
+    probability = sigmoid(odds(scored, rules, items, cut))
     best: dict[tuple[int, int, str], float] = {}
-    for k, y in zip(*(a.tolist() for a in np.nonzero(probability >= cut.threshold)), strict=True):
+    emitted = probability >= thresholds(scored, cut, recalled=recalled)[:, None]
+    for k, y in zip(*(a.tolist() for a in np.nonzero(emitted)), strict=True):
         head, tail = _closest(items, scored.heads[k], scored.tails[k])
         label = rules.labels[y]
         if label in rules.symmetric and head > tail:
@@ -104,6 +86,20 @@ def chosen(scored: Scored, rules: RelationScheme, items: Sequence[Item], cut: Ca
         at = (head, tail, label)
         best[at] = max(best.get(at, 0.0), float(probability[k, y]))
     return [Related(h, t, label, p) for (h, t, label), p in sorted(best.items())]
+
+
+def odds(scored: Scored, rules: RelationScheme, items: Sequence[Item], cut: Calibration) -> np.ndarray:
+    """float64 [pairs, labels]: calibrated log-odds."""
+    ends = [(items[h[0]].label, items[t[0]].label) for h, t in zip(scored.heads, scored.tails, strict=True)]
+    prior = np.array([[cut.prior.get(type_name(*both, y), 0.0) for y in rules.labels] for both in ends])
+    return cut.odds_of(scored.features, prior.reshape(scored.logits.shape))
+
+
+def thresholds(scored: Scored, cut: Calibration, *, recalled: bool = True) -> np.ndarray:
+    """float64 [pairs]: the probability from which each is emitted; where memory was asked, another one for pairs of
+    which an end has no concept.
+    """
+    return np.where(scored.unnamed() & recalled, max(cut.unnamed, cut.threshold), cut.threshold)
 
 
 def evidence(head: Item, tail: Item, scheme: str, cells: Mapping[str, Cell]) -> tuple[Evidence, ...]:

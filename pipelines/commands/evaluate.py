@@ -99,3 +99,12 @@ def _print(report: Report) -> None:
               "" if s.mode == "off" else f"{100 * s.gain_low:+.1f} to {100 * s.gain_high:+.1f}", s.gold)
              for s in report.scores if s.scheme == scheme),
         ))
+        if rivals := [c for c in report.controls if c.scheme == scheme]:
+            out.print(table(
+                f"{scheme}: relations beside simple rules on the same spans, in percent",
+                ("spans", "rule", "precision", "recall", "F1", "95 %", "over the best rule", "95 %", "found", "gold"),
+                ((c.spans, c.rule, f"{100 * c.precision:.1f}", f"{100 * c.recall:.1f}", f"{100 * c.f1:.1f}",
+                  f"{100 * c.low:.1f} to {100 * c.high:.1f}", f"{100 * c.gain:+.1f} ({c.over})" if c.over else "",
+                  f"{100 * c.gain_low:+.1f} to {100 * c.gain_high:+.1f}" if c.over else "", c.predicted, c.gold)
+                 for c in rivals),
+            ))
