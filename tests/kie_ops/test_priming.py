@@ -6,7 +6,7 @@ from kie_ops import frozen_memory, priming
 from kie_ops.dataset import Example, Gold, GoldRelation
 from kie_ops.errors import InputError, ModelError
 from kie_ops.frozen_memory import FrozenMemory
-from kie_ops.memory import field, pair_key, total
+from kie_ops.memory import concept_key, field, pair_key, total
 from kie_ops.records import Document
 from tests.kie_ops.gate_fixtures import SCHEME, domain
 
