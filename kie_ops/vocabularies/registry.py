@@ -8,7 +8,17 @@ from pathlib import Path
 
 from kie_ops.errors import InputError
 from kie_ops.vocabularies import (
-    accounting, companies, countries, csv_file, drugs, filers, hpo, icd10cm, mrconso, obo, skos,
+    accounting,
+    companies,
+    countries,
+    csv_file,
+    drugs,
+    filers,
+    hpo,
+    icd10cm,
+    mrconso,
+    obo,
+    skos,
 )
 from kie_ops.vocabularies.packages import version
 from kie_ops.vocabularies.term import Term
