@@ -13,8 +13,8 @@ WEIGHTS = {"reviewer": 1_000, "training": 10, "vocabulary": 5, "self": 1}
 def concept(names: Names, first: int, last: int, label: str, knowledge: Knowledge | None) -> str | None:
     """The concept id with the largest weighted count under the span's key, else under the nearest back-off key.
 
-    None where memory knows none.  Ties go to the nearest ancestor that the tied share by a vocabulary that was imported,
-    else to the id that comes first in the alphabet.
+    None where memory knows none.  Ties go to the nearest ancestor that the tied share by an imported vocabulary, else
+    to the id that comes first in the alphabet.
     """
     key = names.key(first, last)
     if key is None or knowledge is None:

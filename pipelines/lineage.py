@@ -21,7 +21,7 @@ class Ancestor:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A concept; `systems` are ``SYSTEM RELEASE``, `ancestors` are nearest first.  `name` is None where none is kept."""
+    """A concept; `systems` are ``SYSTEM RELEASE``, `ancestors` nearest first; `name` is None where none is kept."""
 
     concept: str
     name: str | None

@@ -17,7 +17,7 @@ FILE = "drug_named_entity_recognition/drug_ner_dictionary.pkl.bz2"
 
 
 def load() -> Iterator[Term]:
-    """One term a drug: its name, and its variants (brands, salts, codes) as synonyms; no concept.  Raises InputError."""
+    """One term a drug: its name, and its variants (brands, salts, codes) as synonyms.  Raises InputError."""
     with bz2.open(data_file(PACKAGE, FILE)) as file:
         data = pickle.load(file)  # the package's own file, which it loads in the same way when it is imported
     variants: dict[str, list[str]] = {}

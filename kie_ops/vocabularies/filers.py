@@ -25,4 +25,5 @@ def load() -> Iterator[Term]:
     release = version(PACKAGE)
     for cik, (name, tickers) in found.items():
         first, *shorter = written(name)
-        yield Term(first, None, coded(SYSTEM, cik), (*shorter, *(t for t in tickers if t.isalpha())), (), SYSTEM, release)
+        synonyms = (*shorter, *(t for t in tickers if t.isalpha()))
+        yield Term(first, None, coded(SYSTEM, cik), synonyms, (), SYSTEM, release)

@@ -14,7 +14,9 @@ from kie_ops.vocabularies.term import Term, coded
 PACKAGE, SYSTEM = "simple-icd-10-cm", "ICD10CM"
 NO_DISEASES = frozenset({"20", "21"})
 """Chapters of external causes (a fall, a bite) and of reasons for contact with health services."""
-_RESIDUAL = re.compile(r"(other|unspecified|certain)\b|.*\b(not elsewhere classified|classified elsewhere)", re.IGNORECASE)
+_RESIDUAL = re.compile(
+    r"(other|unspecified|certain)\b|.*\b(not elsewhere classified|classified elsewhere)", re.IGNORECASE
+)
 """Names of what is left over in a group: no text uses them."""
 _TAIL = re.compile(r",? (unspecified|NOS)$", re.IGNORECASE)
 _ASIDE = re.compile(r"\s*[(\[][^)\]]*[)\]]")

@@ -177,7 +177,8 @@ def import_(
     out.print(f"{called}: {done.increments:,} counts; {SAID.get(done.status.value, done.status.value)}", markup=False)
     if about:
         left = ", ".join(f"{n:,} {reason}" for reason, n in about["left_out"].items())
-        out.print(f"{about['names']:,} names of {about['terms']:,} terms ({', '.join(about['systems']) or 'no concepts'}); "
+        systems = ", ".join(about["systems"]) or "no concepts"
+        out.print(f"{about['names']:,} names of {about['terms']:,} terms ({systems}); "
                   f"left out: {sum(about['left_out'].values()):,}{f' ({left})' if left else ''}", markup=False)
 
 
