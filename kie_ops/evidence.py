@@ -38,6 +38,8 @@ class Facts:
     none: dict[str, int] = field(default_factory=dict)
     concepts: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """(label, concept) -> counts by source."""
+    broader: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    """(label, concept) -> steps by ancestor, of concepts that a vocabulary gives the same name."""
     examples: dict[str, str] = field(default_factory=dict)
     prototypes: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -60,7 +62,10 @@ def facts(cell: Cell, scheme: str) -> Facts:
             counts = getattr(out, outcome)
             counts[source] = counts.get(source, 0) + count
         elif outcome == "concept" and len(rest) > 1:
-            out.concepts.setdefault((rest[0], rest[1].replace("¦", "|")), {})[source] = count
+            counts = out.concepts.setdefault((rest[0], rest[1].replace("¦", "|")), {})
+            counts[source] = counts.get(source, 0) + count
+        elif outcome == "broader" and len(rest) > 3:
+            out.broader.setdefault((rest[0], rest[1]), {})[rest[2]] = int(rest[3])
         elif outcome == "example":
             out.examples[source] = min(rest[0], out.examples.get(source, rest[0]))
     for name, packed in cell.vectors.items():
@@ -199,3 +204,23 @@ def rows(names: Names, first: int, last: int, scheme: str, knowledge: Knowledge)
     out.sort(key=lambda e: (e[0], -e[1].count, e[1].source, e[1].outcome, e[1].label))
     return tuple(e for _, e in out[:MANY])
 
+
+def concept_rows(
+    names: Names, first: int, last: int, label: str, concept: str | None, knowledge: Knowledge
+) -> tuple[Evidence, ...]:
+    """The memories that gave a mention its concept: outcome concept, label ``LABEL|SYSTEM:ID|RELEASE``.
+
+    Of the first key that knows it, exact before back-off.  A shared ancestor has none of its own.
+    """
+    key = names.key(first, last)
+    if key is None or concept is None:
+        return ()
+    for probe in dict.fromkeys((key, *names.back_off(first, last))):
+        cell, out = knowledge.cells.get(probe), []
+        for name, count in cell.counts.items() if cell is not None else ():
+            source, whose, outcome, rest = _parts(name)
+            if (whose, outcome, rest[:2]) == (knowledge.scheme, "concept", (label, concept.replace("|", "¦"))):
+                out.append(Evidence(probe, source, outcome, "|".join(rest), count))
+        if out:
+            return tuple(sorted((e for e in out if e.count > 0), key=lambda e: (-e.count, e.source, e.label)))
+    return ()

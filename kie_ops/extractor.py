@@ -20,7 +20,7 @@ from kie_ops.decisions import Decided, Decision, decide
 from kie_ops.domain import Domain
 from kie_ops.errors import InputError
 from kie_ops.events import events
-from kie_ops.evidence import rows
+from kie_ops.evidence import concept_rows, rows
 from kie_ops.frozen_memory import FrozenMemory
 from kie_ops.gate import Calibration, Gate
 from kie_ops.linking import concepts
@@ -165,10 +165,12 @@ class Extractor:
                 continue
             knowledge = decided[d.scheme].knowledge
             used = knowledge is not None and d.soft_weight > 0
+            known = linked.get(d)
             by_id[name] = index[d] = Mention(
-                name, start, end, document.text[start:end], label, d.score, d.text_score, d.soft_weight,
-                linked.get(d),
-                rows(sketch.names, d.first, d.last, d.scheme, knowledge) if knowledge is not None and used else (),
+                name, start, end, document.text[start:end], label, d.score, d.text_score, d.soft_weight, known,
+                (*rows(sketch.names, d.first, d.last, d.scheme, knowledge),
+                 *concept_rows(sketch.names, d.first, d.last, d.label, known, knowledge))
+                if knowledge is not None and used else (),
             )
         mentions = sorted(by_id.values(), key=lambda m: (m.start, m.end, m.label))
         return mentions, {d: by_id[m.mention_id] for d, m in index.items()}

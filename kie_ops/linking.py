@@ -14,6 +14,7 @@ from kie_ops.candidates import Names
 from kie_ops.evidence import Knowledge
 from kie_ops.memory import Cell, split_field
 from kie_ops.stems import bag, stems_of
+from kie_ops.vocabularies.hierarchy import shared
 
 WEIGHTS = {"reviewer": 1_000, "training": 10, "vocabulary": 5, "self": 1}
 """Of one count of a source: no number of counts seen elsewhere outweighs a reviewer lightly."""
@@ -24,7 +25,8 @@ Span = tuple[int, int, str]
 def concept(names: Names, first: int, last: int, label: str, knowledge: Knowledge | None) -> str | None:
     """The concept id with the largest weighted count under the span's key, else under the nearest key that has any.
 
-    None where memory knows none.  Ties go to the id that comes first in the alphabet.
+    None where memory knows none.  Ties go to the nearest ancestor that the tied share by an imported vocabulary, else
+    to the id that comes first in the alphabet.
     """
     if knowledge is None:
         return None
@@ -64,10 +66,15 @@ def _probes(names: Names, first: int, last: int) -> Iterator[str]:
 
 def _own(knowledge: Knowledge, probe: str, label: str) -> str | None:
     known = knowledge.get(probe)
-    return _heaviest({
+    weights = {
         which: sum(WEIGHTS[source] * count for source, count in counts.items())
         for (whose, which), counts in (known.concepts if known else {}).items() if whose == label
-    })
+    }
+    if known is None or not weights:
+        return None
+    best = max(weights.values())
+    tied = sorted(which for which, weight in weights.items() if weight == best)
+    return shared({c: steps for (whose, c), steps in known.broader.items() if whose == label}, tied) or tied[0]
 
 
 def _elsewhere(knowledge: Knowledge, probe: str) -> str | None:

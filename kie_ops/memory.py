@@ -10,7 +10,7 @@ Field names (``|`` separates, it never occurs inside a part; :func:`field` escap
     source|scheme|part|LABEL                it was part of a longer mention of LABEL
     source|scheme|crossing|                 it crossed a mention's border
     source|scheme|none|                     it was seen and was no mention (self: possible, but not chosen)
-    source|scheme|concept|LABEL|SYSTEM:ID   it stood for this concept
+    source|scheme|concept|LABEL|SYSTEM:ID   it stood for this concept; behind it the release of the code system, if any
     source|scheme|example|DOC               an example (kept by training, vocabulary, reviewer; not by self)
     source|scheme|related|LABEL             relation cells (key = pair_key(...)): the pair had this relation
     source|scheme|head|LABEL|OTHER          bags of stems: in so many documents it was the head of LABEL to this concept
@@ -18,6 +18,14 @@ Field names (``|`` separates, it never occurs inside a part; :func:`field` escap
     source|scheme|no head|LABEL|OTHER       ... both were there and could have been related so, and were not
     source|scheme|no tail|LABEL|OTHER
     source|scheme|prototype|LABEL           vector: sum of the mention's quantised vectors
+
+    vocabulary|scheme|broader|LABEL|SYSTEM:ID|ANCESTOR|STEPS   of a name with several concepts: what lies above them
+
+Cells of concepts (key = concept_key(...)) belong to no scheme::
+
+    vocabulary||name|NAME                   its preferred name
+    vocabulary||parent|SYSTEM:ID            what is broader
+    vocabulary||system|SYSTEM|VERSION       the code system and its release
 """
 
 from __future__ import annotations
@@ -98,6 +106,11 @@ def split_field(name: str) -> tuple[str, str, str, tuple[str, ...]]:
 def pair_key(head: str, tail: str) -> str:
     """The key of a relation cell: an ordered pair of keys or concepts."""
     return f"pair{PAIR_SEPARATOR}{head}{PAIR_SEPARATOR}{tail}"
+
+
+def concept_key(concept: str) -> str:
+    """The key of a concept's own cell."""
+    return f"concept{PAIR_SEPARATOR}{concept}"
 
 
 def total(contributions: Iterable[Contribution]) -> tuple[Increment, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -12,20 +11,19 @@ import numpy as np
 
 from kie_ops import pair_history
 from kie_ops.candidates import Names
-from kie_ops.contributions import MAX_INCREMENTS, Marked, apart, parts, resolve
+from kie_ops.contributions import Marked, apart, parts
 from kie_ops.dataset import Example, Gold
 from kie_ops.domain import Domain
-from kie_ops.errors import InputError
 from kie_ops.memory import Cell, Contribution, Increment, field, pair_key, total
 from kie_ops.overlay import Overlay
 from kie_ops.records import Document
 from kie_ops.stems import concept_keys
-from kie_ops.surface import key_of_text, written
 from kie_ops.text_reading import TextReading
+from kie_ops.vocabularies import csv_file
+from kie_ops.vocabularies.increments import of_terms
 from kie_ops.words import split
 
 _MESH = re.compile(r"[CD]\d{6,9}")
-COLUMNS = ("term", "id", "label")
 COMMON = 2
 """Documents that hold a word which is never a mention, from which on it is counted as none: that ordinary words are
 usually nothing is what a wrong label, or a vocabulary's careless term, has to be weighed against."""
@@ -118,61 +116,12 @@ def _pairs(
 
 
 def vocabulary(path: str | Path, domain: Domain, *, label: str | None = None) -> Iterator[Contribution]:
-    """The terms of a vocabulary file (source vocabulary), MAX_INCREMENTS a contribution.
+    """The terms of a vocabulary file, CSV or a term a line (kie_ops.vocabularies.csv_file), as contributions.
 
-    CSV with a header that names `term`, and optionally `id` (a concept, SYSTEM:ID) and `label`; or one term a line,
-    `label` then being given.  Terms without a key (amounts, dates, over 12 words) are left out.
     Raises InputError with file, line and what is wrong.
     """
     path = Path(path)
-    made: dict[tuple[str, str], Increment] = {}
-    number = 0
-    for term, concept, scheme, own in _terms(path, domain, label):
-        key = key_of_text(term)
-        keys = written(key) if key is not None else ()
-        fields = [(each, field("vocabulary", scheme, "entity", own)) for each in keys]
-        if concept:
-            fields += [(each, field("vocabulary", scheme, "concept", own, concept)) for each in concept_keys(keys)]
-        made.update({(each, name): Increment(each, name, 1) for each, name in fields})
-        if len(made) >= MAX_INCREMENTS:
-            yield Contribution(f"vocabulary:{path.name}:{number}", tuple(sorted(made.values(), key=_order)))
-            made, number = {}, number + 1
-    if made:
-        yield Contribution(f"vocabulary:{path.name}:{number}", tuple(sorted(made.values(), key=_order)))
-
-
-def _order(i: Increment) -> tuple[str, str]:
-    return i.key, i.field
-
-
-def _terms(path: Path, domain: Domain, label: str | None) -> Iterator[tuple[str, str, str, str]]:
-    """(term, concept, scheme, the scheme's label) of each line."""
-    places: dict[str | None, tuple[str, str]] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            header = [name.strip().lower() for name in next(csv.reader([first]), [])]
-            table = "term" in header
-            rows: Iterable[dict[str, str]] = (
-                csv.DictReader(file, fieldnames=header) if table else ({"term": line.strip()} for line in file)
-            )
-            for number, row in enumerate(rows, 1):
-                if (table and number == 1) or not (row.get("term") or "").strip():
-                    continue
-                name = (row.get("label") or "").strip() or label
-                if name is None:
-                    raise InputError("a term has no label", where=f"{path}, line {number}",
-                                     next_step="add a column `label`, or give one label for the whole file")
-                if name not in places:
-                    places[name] = resolve(domain, name)[0]
-                yield row["term"].strip(), (row.get("id") or "").strip(), *places[name]
-    except UnicodeDecodeError as e:
-        raise InputError(f"not UTF-8: {e.reason}", where=str(path), next_step="save the file as UTF-8") from None
-    except csv.Error as e:
-        raise InputError(f"not CSV: {e}", where=str(path), next_step="see docs/operations.md for the form") from None
-    except OSError as e:
-        raise InputError(f"cannot read: {e.strerror or e}", where=str(path), next_step="check the path") from None
+    yield from of_terms(csv_file.load(path, label=label), domain, path.name).contributions
 
 
 def cells_of(contributions: Iterable[Contribution]) -> dict[str, Cell]:

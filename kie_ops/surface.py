@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from kie_ops.words import split
+from kie_ops.words import words_of
 
 MAX_TOKENS = 12
 MAX_CHARACTERS = 200
@@ -189,13 +189,12 @@ def written(key: str) -> tuple[str, ...]:
 
 def key_of_text(text: str) -> str | None:
     """The key of a term outside a document, as in a vocabulary or a correction; None where such a surface has none."""
-    return key_of([token(text[start:end]) for start, end in split(text).offsets.tolist()])
+    return key_of([token(word) for word in words_of(text)])
 
 
 def edge_word(text: str) -> str | None:
     """The first or last word of a term where no name may begin or end, so that the term is never found in a text."""
-    words = [text[start:end] for start, end in split(text).offsets.tolist()]
-    words = [word for word in words if token(word).kind in (WORD, AMOUNT)]
+    words = [word for word in words_of(text) if token(word).kind in (WORD, AMOUNT)]
     return next((w for w in (words[0], words[-1]) if not token(w).edge), None) if words else None
 
 

@@ -64,6 +64,11 @@ def split(text: str) -> Words:
     return Words(offsets, _sentences(text, offsets))
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a short text, such as a vocabulary's term, without looking for sentences: many times faster."""
+    return [match[0] for match in _WORD.finditer(text)]
+
+
 def _sentences(text: str, offsets: np.ndarray) -> np.ndarray:
     ends = [match.end() for match in _BREAK.finditer(text) if _ends_sentence(match)]
     cuts = np.searchsorted(offsets[:, 0], np.array(ends, dtype=np.int64), side="left")

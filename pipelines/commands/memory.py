@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.commands import memory_write
-from pipelines.commands.options import ConfigOption, JsonOption, SetOption, console, emit, load_config, shown, table
+from pipelines.commands.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    console,
+    emit,
+    load_config,
+    plain,
+    shown,
+    table,
+)
 
 if TYPE_CHECKING:
+    from pipelines.config import Config
+    from pipelines.lineage import Lineage
     from pipelines.queries import Knowledge, Origin, Why
     from pipelines.storage import Storage
 
@@ -49,19 +61,21 @@ def show(
 
     Exit code 1 where memory knows nothing of it.
     """
-    from pipelines import queries, session
+    from pipelines import lineage, queries, session
 
     settings = load_config(config, overrides)
     storage, store = session.open_both(settings, patience_s=PATIENCE_S)
     wanted = _keys(key)
     cells = store.recall(wanted).cells
     found = [queries.knowledge(cells[k]) for k in wanted if k in cells]
+    concepts = lineage.lineages(store, lineage.concepts_in(cells.values()))
     origins = queries.origins(queries.Tables(storage), [k.key for k in found]) if found else []
     if as_json:
-        emit({"asked": key, "keys": wanted, "cells": found, "origins": origins[:limit],
+        emit({"asked": key, "keys": wanted, "cells": found, "concepts": concepts, "origins": origins[:limit],
               "origins_left_out": max(0, len(origins) - limit)})
     else:
         _print_knowledge(key, found, origins, limit)
+        _print_concepts(concepts)
     if not found:
         raise typer.Exit(1)
 
@@ -79,10 +93,32 @@ def why(
 
     settings = load_config(config, overrides)
     found = queries.why(queries.Tables(session.open_tables(settings)), mention_id, limit=limit)
+    concepts = _lineages(settings, found.mention["concept"])
     if as_json:
-        emit(found)
+        emit({**plain(found), "concepts": plain(concepts)})
     else:
         _print_why(found)
+        _print_concepts(concepts)
+
+
+def _lineages(settings: Config, concept: str | None) -> tuple[Lineage, ...]:
+    """What memory knows of a mention's concept now; nothing where memory does not answer, as tables alone tell why."""
+    from kie_ops.errors import ServiceError
+    from pipelines import lineage, session
+
+    if concept is None:
+        return ()
+    try:
+        return lineage.lineages(session.open_both(settings, patience_s=PATIENCE_S)[1], [concept])
+    except ServiceError as e:
+        console(stderr=True).print(f"nothing of {concept}: {e}", markup=False)
+        return ()
+
+
+def _print_concepts(found: tuple[Lineage, ...]) -> None:
+    if found:
+        console().print(table("concepts", ("concept", "name", "code system", "above it"), (
+            (c.concept, c.name, ", ".join(c.systems), c.path()) for c in found)))
 
 
 def _said(storage: Storage) -> dict[str, Any]:
@@ -100,11 +136,12 @@ def _said(storage: Storage) -> dict[str, Any]:
 
 
 def _keys(given: str) -> list[str]:
-    """The key as given, the key of the name as it would stand in text, and their back-off keys, each once."""
+    """The key as given, of the name as it would stand in text, their back-off keys, and of a concept; each once."""
     from kie_ops import surface
+    from kie_ops.memory import concept_key
 
     exact = [given, *([k] if (k := surface.key_of_text(given)) else [])]
-    return list(dict.fromkeys([*exact, *(other for k in exact for other in surface.back_off(k))]))
+    return list(dict.fromkeys([*exact, *(other for k in exact for other in surface.back_off(k)), concept_key(given)]))
 
 
 def _fields(stats: Any) -> dict[str, Any]:

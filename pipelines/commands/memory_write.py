@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kie_ops.records import Place
     from pipelines.config import Config
     from pipelines.ledger import Ledger
+    from pipelines.vocabularies import Source
 
 PATIENCE_S = 5.0
 SAID = {
@@ -30,7 +31,6 @@ SAID = {
     "withdrawn": "was taken back before: does not count",
 }
 NEXT = 'a line is {"id": "r-17", "text": "Lefamulin", "label": "Chemical"}'
-VOCABULARIES = (".csv", ".txt", ".tsv")
 
 
 def correct(
@@ -130,35 +130,56 @@ def forget(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to remember.")],
+    given: Annotated[str, typer.Argument(metavar="WHAT", help="A file, or a vocabulary by name (hpo, drugs, ...).")],
     kind: Annotated[
-        Literal["memory", "vocabulary", "training"] | None,
-        typer.Option("--as", help="Default: vocabulary for .csv, .tsv and .txt, else memory."),
+        Literal["memory", "training", "vocabulary", "csv", "obo", "skos", "mrconso"] | None,
+        typer.Option("--as", help="What the file is; default: by its suffix, else memory.  vocabulary is csv."),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Vocabulary: what its terms are, without such a column.")] = None,
+    label: Annotated[str | None, typer.Option(help="Terms: what they are; default: the vocabulary's own.")] = None,
+    system: Annotated[str, typer.Option(help="Terms: code system of ids that state none.")] = "",
+    release: Annotated[str, typer.Option(help="Terms: release of the code system, where the file states none.")] = "",
+    separator: Annotated[str, typer.Option(help="CSV: between several synonyms or parents.")] = "|",
+    everything: Annotated[bool, typer.Option("--all", help="Terms: also common words and very short names.")] = False,
     scheme: Annotated[str | None, typer.Option(help="Training: by whose annotation rules.")] = None,
-    name: Annotated[str | None, typer.Option(help="To undo it by; default: the file's name.")] = None,
+    name: Annotated[str | None, typer.Option(help="To undo it by; default: the vocabulary's or the file's.")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Adds an exported memory, a vocabulary (CSV with term, id, label, or a term a line) or labelled documents.
+    """Adds an exported memory, a vocabulary (by name, or CSV, OBO, SKOS, UMLS MRCONSO) or labelled documents.
 
     Interrupted, the same command goes on where it was; done, it changes nothing.  `engram memory undo NAME` takes
-    all of it back.
+    all of it back.  docs/memory.md lists the vocabularies.
     """
+    from pipelines import vocabularies
+
     settings = load_config(config, overrides)
-    what = kind or ("vocabulary" if file.suffix in VOCABULARIES else "memory")
-    given = list(_contributions(settings, file, what, label, scheme))
-    called, say = name or file.name, console(stderr=True)
-    ledger = _ledger(settings)
-    with say.status(f"{called}: 0 counts") as status:
-        done = ledger.import_(called, given, {"kind": what}, lambda n: status.update(f"{called}: {n:,} counts"))
+    source = vocabularies.source_of(given, kind)
+    called, say = name or source.name, console(stderr=True)
+    about: dict[str, Any] = {}
+    with say.status(f"{called}: reading") as status:
+        if source.kind in ("memory", "training"):
+            made: Iterable[Contribution] = list(_contributions(settings, source, scheme))
+        else:
+            wanted = vocabularies.Wanted(label, system, release, separator, not everything)
+            read = vocabularies.terms_of(source, _domain(settings), wanted,
+                                         lambda n: status.update(f"{called}: {n:,} terms"))
+            made = read.contributions
+            about = {"terms": read.terms, "names": read.names, "keys": read.keys, "systems": list(read.systems),
+                     "left_out": dict(read.left_out)}
+        meta = {"kind": source.kind, **source.meta}
+        done = _ledger(settings).import_(called, made, meta, lambda n: status.update(f"{called}: {n:,} counts"))
     if as_json:
-        emit({"name": done.name, "status": done.status.value, "increments": done.increments, "chunks": done.chunks})
-    else:
-        console().print(f"{called}: {done.increments:,} counts; {SAID.get(done.status.value, done.status.value)}",
-                        markup=False)
+        emit({"name": done.name, "status": done.status.value, "increments": done.increments, "chunks": done.chunks,
+              **meta, **about})
+        return
+    out = console()
+    out.print(f"{called}: {done.increments:,} counts; {SAID.get(done.status.value, done.status.value)}", markup=False)
+    if about:
+        left = ", ".join(f"{n:,} {reason}" for reason, n in about["left_out"].items())
+        systems = ", ".join(about["systems"]) or "no concepts"
+        out.print(f"{about['names']:,} names of {about['terms']:,} terms ({systems}); "
+                  f"left out: {sum(about['left_out'].values()):,}{f' ({left})' if left else ''}", markup=False)
 
 
 def export(
@@ -216,7 +237,7 @@ def register(app: typer.Typer) -> None:
         ("correct", correct, "correct Lefamulin --label Chemical --config medical.yaml"),
         ("undo", undo, "undo c-0f3a91c2d4e5b6a7 --config medical.yaml"),
         ("forget", forget, "forget note-17 --yes --config medical.yaml"),
-        ("import", import_, "import drugs.csv --label Chemical --config medical.yaml"),
+        ("import", import_, "import hpo --label disease --config medical.yaml"),
         ("export", export, "export memory.jsonl.zst --config medical.yaml"),
         ("rebuild", rebuild, "rebuild --config medical.yaml"),
     ):
@@ -269,25 +290,19 @@ def _lines(file: str) -> Iterator[dict[str, Any]]:
                 raise InputError(f"not JSON: {e}", where=f"{file}, line {number}", next_step=NEXT) from None
 
 
-def _contributions(
-    settings: Config, file: Path, kind: str, label: str | None, scheme: str | None
-) -> Iterator[Contribution]:
-    if not file.is_file():
-        raise InputError("no such file", where=str(file), next_step="check the path")
-    if kind == "memory":
+def _contributions(settings: Config, source: Source, scheme: str | None) -> Iterator[Contribution]:
+    assert source.path is not None
+    if source.kind == "memory":
         from memory_store import dump
 
-        yield dump.contribution(file, file.name)
+        yield dump.contribution(source.path, source.path.name)
         return
     from kie_ops import dataset, priming
 
     domain = _domain(settings)
-    if kind == "vocabulary":
-        yield from priming.vocabulary(file, domain, label=label)
-        return
     if scheme is None or scheme not in domain.schemes:
         raise typer.BadParameter(f"one of {', '.join(domain.schemes)}", param_hint="--scheme")
-    yield from priming.training([dataset.merged(e, domain) for e in dataset.load(file, scheme)])
+    yield from priming.training([dataset.merged(e, domain) for e in dataset.load(source.path, scheme)])
 
 
 def _number(value: int | bytes | None) -> object:
