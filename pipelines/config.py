@@ -100,6 +100,8 @@ class Run(_Section):
     round_s: float = Field(300.0, gt=0, description="a local run is a succession of bounded rounds")
     until_idle_s: float | None = Field(None, description="end when nothing arrived for so long (demo, tests)")
     metrics_port: int | None = Field(None, description="Prometheus endpoint")
+    drift_window: int = Field(500, gt=0, description="records of the sliding window, and of the reference")
+    drift_threshold: float = Field(1.0, gt=0, description="engram_drift from which a log line warns")
     options: dict[str, Any] = Field(default_factory=dict, description="further Beam pipeline options")
 
 
