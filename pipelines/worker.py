@@ -221,7 +221,7 @@ def open_worker(config: Config, shard: Shard, storage: Storage) -> Worker:
         ledger.prime(extractor.definition)
     publisher = Publisher(storage, config.tables.segment, config.tables.trim)
     tails = shard.k == 0 and isinstance(shard.feed, KafkaFeed)
-    corrections = open_corrections(config, ledger, extractor.definition) if tails else None
+    corrections = open_corrections(config, ledger, extractor.definition, extractor) if tails else None
     watch = drifting.open_drift(storage, config.domain_name, _shard(config, shard), size=config.run.drift_window,
                                 threshold=config.run.drift_threshold)
     return Worker(config, shard, extractor, storage, store, publisher, ledger, _engine(), corrections, watch)

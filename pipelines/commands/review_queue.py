@@ -30,7 +30,7 @@ def command(
     whole: Annotated[bool, typer.Option("--documents", help="Ranks whole documents instead of names.")] = False,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", "--archive", metavar="PATH", help="Archive with the texts, for sentences.  Repeatable."),
+        typer.Option("--input", "--archive", metavar="PATH", help="Archive with the texts.  Repeatable."),
     ] = None,
     topic: Annotated[bool, typer.Option("--topic", help="Takes the texts from the configuration's topic.")] = False,
     threshold: Annotated[
