@@ -254,6 +254,11 @@ def _lines(path: Path, scheme: str) -> Iterator[tuple[int, Example]]:
         raise InputError(f"cannot read: {e.strerror or e}", where=str(path), next_step="check the path") from None
 
 
+def example(record: Any, scheme: str, where: str) -> Example | None:
+    """One record as an example; None where it repeats an earlier text.  Raises InputError that names `where`."""
+    return _example(record, scheme, where)
+
+
 def _example(record: Any, scheme: str, where: str) -> Example | None:
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise InputError("a document needs a `text`", where=where, next_step='write {"doc_id": ..., "text": ...}')

@@ -56,6 +56,8 @@ class Source(_Section):
     shards: int = Field(1, gt=0, description="K: shard k owns the partitions p with p mod K = k")
     group: str = Field("engram", description="group whose committed offsets report lag; never a position")
     discover_every_s: float = Field(30.0, gt=0, description="how often new partitions are looked for")
+    min_retention_h: float = Field(24.0, ge=0, description="a topic that keeps its records for less is refused")
+    allow_unsafe_topic: bool = Field(False, description="reads a topic although it may lose documents")
     options: dict[str, Any] = Field(default_factory=dict, description="further kafka-python consumer settings")
     format: Format = Format()
 
@@ -98,6 +100,8 @@ class Run(_Section):
     round_s: float = Field(300.0, gt=0, description="a local run is a succession of bounded rounds")
     until_idle_s: float | None = Field(None, description="end when nothing arrived for so long (demo, tests)")
     metrics_port: int | None = Field(None, description="Prometheus endpoint")
+    drift_window: int = Field(500, gt=0, description="records of the sliding window, and of the reference")
+    drift_threshold: float = Field(1.0, gt=0, description="engram_drift from which a log line warns")
     options: dict[str, Any] = Field(default_factory=dict, description="further Beam pipeline options")
 
 

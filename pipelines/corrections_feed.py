@@ -1,4 +1,4 @@
-"""Corrections from a Kafka topic: JSON values as pipelines.corrections describes them, into the ledger.
+"""Corrections from a Kafka topic: JSON values as pipelines.corrections and pipelines.reviews describe them.
 
 Each operation remembers the record it came from, so reading goes on behind the last one that was committed; records
 whose operations changed nothing may be read again, which changes nothing.  A record that cannot be used becomes a dead
@@ -8,27 +8,35 @@ letter of the chain ``corrections/0`` and stops nothing.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kie_ops.domain import Domain
 from kie_ops.errors import EngramError, InputError, PositionError
 from kie_ops.records import DeadLetter, RawRecord
-from pipelines import logs
+from pipelines import logs, reviews
 from pipelines.config import Config
 from pipelines.corrections import validate
 from pipelines.feed import Feed
 from pipelines.ledger import Ledger, operation
 from pipelines.operations import Op, Operation, Outcome, Status
 
+if TYPE_CHECKING:
+    from kie_ops.extractor import Extractor
+
 MAX_BYTES = 1_000_000
 FROM = "from"
 
 
 class CorrectionsFeed:
-    """Tails one feed into one ledger.  Not safe among threads: one for each process that tails."""
+    """Tails one feed into one ledger.  Not safe among threads: one for each process that tails.
 
-    def __init__(self, feed: Feed, ledger: Ledger, domain: Domain) -> None:
-        self.feed, self.ledger, self.domain = feed, ledger, domain
+    Reviews of whole documents are read with `extractor`; without one they are refused.
+    """
+
+    def __init__(self, feed: Feed, ledger: Ledger, domain: Domain, extractor: Extractor | None = None) -> None:
+        self.feed, self.ledger, self.domain, self.extractor = feed, ledger, domain, extractor
         self._held: list[RawRecord] = []
         self._sought: set[int] = set()
         self._seek()
@@ -59,10 +67,17 @@ class CorrectionsFeed:
 
     def _operation(self, record: RawRecord) -> Operation:
         try:
-            made = operation(self.domain, validate(_json(record)))
+            made = self._made(_json(record))
         except InputError as e:
             return _refused(record, e, "bad_correction")
         return replace(made, meta={**made.meta, FROM: str(record.place)})
+
+    def _made(self, data: object) -> Operation:
+        if not isinstance(data, Mapping) or data.get("op") != reviews.KIND:
+            return operation(self.domain, validate(data))
+        if self.extractor is None:
+            raise InputError("reviews of documents need a model", next_step="send them to a worker's topic")
+        return reviews.operation(self.extractor, reviews.validate(data, self.domain))
 
     def _seek(self) -> None:
         """New partitions too: each behind the last record that was taken in."""
@@ -84,7 +99,9 @@ class CorrectionsFeed:
             self._sought.add(partition)
 
 
-def open_corrections(config: Config, ledger: Ledger, domain: Domain) -> CorrectionsFeed | None:
+def open_corrections(
+    config: Config, ledger: Ledger, domain: Domain, extractor: Extractor | None = None
+) -> CorrectionsFeed | None:
     """The feed of `memory.corrections_topic`; None where none is set.  Raises ConfigError, ServiceError."""
     if config.memory.corrections_topic is None:
         return None
@@ -93,7 +110,7 @@ def open_corrections(config: Config, ledger: Ledger, domain: Domain) -> Correcti
     source = config.source.model_copy(update={
         "topic": config.memory.corrections_topic, "start": "earliest", "group": f"{config.source.group}-corrections",
     })
-    return CorrectionsFeed(KafkaFeed(source), ledger, domain)
+    return CorrectionsFeed(KafkaFeed(source), ledger, domain, extractor)
 
 
 def _json(record: RawRecord) -> object:

@@ -10,23 +10,20 @@ import importlib.metadata
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from kie_ops.errors import EngramError, ServiceError
-from pipelines import session
+from kie_ops.errors import EngramError
+from pipelines import session, topic_safety
 from pipelines.config import Config, Source
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Level = Literal["ok", "warn", "fail"]
-HOUR_MS = 3_600_000
-SHORT_RETENTION_MS = 24 * HOUR_MS
 LITTLE_SPACE = 2 * 2**30
 ANSWER_MS = 5_000
 
@@ -210,56 +207,34 @@ def memory(config: Config) -> Iterator[Finding]:
 
 def kafka(config: Config) -> Iterator[Finding]:
     """The topic's settings.  ServiceError where no broker answers."""
-    described = _topic(config)
+    source, described = config.source, _topic(config)
     if described is None:
-        yield Finding("kafka", "fail", f"{config.source.bootstrap} has no topic {config.source.topic}", "source.topic",
+        yield Finding("kafka", "fail", f"{source.bootstrap} has no topic {source.topic}", "source.topic",
                       "check the name, or create it")
         return
-    partitions, have = described
-    yield Finding("kafka", "ok", f"{config.source.topic} at {config.source.bootstrap}: {partitions} partitions")
-    if config.source.shards > partitions:
-        yield Finding("kafka", "warn", f"{config.source.shards} shards share {partitions} partitions: some stay idle",
+    partitions, have = described.partitions, described.settings
+    yield Finding("kafka", "ok", f"{source.topic} at {source.bootstrap}: {partitions} partitions")
+    if source.shards > partitions:
+        yield Finding("kafka", "warn", f"{source.shards} shards share {partitions} partitions: some stay idle",
                       "source.shards", f"at most {partitions}")
-    if "compact" in have.get("cleanup.policy", "delete"):
-        yield Finding("kafka", "fail", "the topic is compacted: records vanish before they are read", "source.topic",
-                      f"kafka-configs --alter --topic {config.source.topic} --add-config cleanup.policy=delete")
-    yield from _retention(config, have)
+    if not have:
+        yield Finding("kafka", "warn", "the topic's settings may not be read: whether it keeps its records is unknown",
+                      "source.topic", "let this user describe the topic's configuration")
+    level: Level = "warn" if source.allow_unsafe_topic else "fail"
+    for danger in topic_safety.dangers(source, have):
+        yield Finding("kafka", level, danger.what, "source.topic", danger.mend)
+    yield from _sizes(config, have)
 
 
-def _topic(config: Config) -> tuple[int, dict[str, str]] | None:
-    """(partitions, settings) of the topic; None where there is none.  Settings are empty where they may not be read."""
-    from kafka.admin import ConfigResource, ConfigResourceType
-    from kafka.errors import KafkaError
-
-    from pipelines import kafka_feed
-
-    name = config.source.topic
-    options = {**config.source.options, "bootstrap_timeout_ms": ANSWER_MS}
-    admin = kafka_feed.admin(config.source.model_copy(update={"options": options}))
-    try:
-        found = [t for t in admin.describe_topics([name]) if t["error_code"] == 0]
-        settings = {}
-        with suppress(KafkaError):  # not every user may read settings
-            answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
-            settings = {key: str(entry["value"]) for key, entry in answer["topic"][name].items()}
-        return (len(found[0]["partitions"]), settings) if found else None
-    except KafkaError as e:
-        raise ServiceError(f"Kafka does not answer: {e}", where=config.source.bootstrap,
-                           next_step="check that the broker runs and source.bootstrap reaches it") from None
-    finally:
-        admin.close()
+def _topic(config: Config) -> topic_safety.Topic | None:
+    return topic_safety.describe(config.source, ANSWER_MS)
 
 
-def _retention(config: Config, have: Mapping[str, str]) -> Iterator[Finding]:
-    kept_ms = int(have.get("retention.ms", -1))
-    raise_it = f"kafka-configs --alter --topic {config.source.topic} --add-config retention.ms=604800000"
-    if 0 <= kept_ms < SHORT_RETENTION_MS:
-        yield Finding("kafka", "warn", f"records are kept {kept_ms / HOUR_MS:.2g} h: a longer outage loses documents",
-                      "source.topic", raise_it)
-    if int(have.get("retention.bytes", -1)) >= 0:
-        yield Finding("kafka", "warn", f"only {int(have['retention.bytes']):,} bytes a partition are kept, however old",
-                      "source.topic", raise_it.replace("retention.ms=604800000", "retention.bytes=-1"))
-    largest = int(have.get("max.message.bytes", 0))
+def _sizes(config: Config, have: Mapping[str, str]) -> Iterator[Finding]:
+    kept, largest = int(have.get("retention.bytes", -1)), int(have.get("max.message.bytes", 0))
+    if kept >= 0:
+        yield Finding("kafka", "warn", f"only {kept:,} bytes a partition are kept, however old", "source.topic",
+                      topic_safety.alter(config.source, "retention.bytes=-1"))
     if largest > config.source.format.max_bytes:
         yield Finding("kafka", "warn", f"the topic takes records of {largest:,} bytes, larger than are read here",
                       "source.format.max_bytes", "raise it; larger records become dead letters")

@@ -19,13 +19,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from kie_ops.errors import ConfigError, EngramError, InputError
-from pipelines import archive_feed, graph, logs, metrics
+from pipelines import archive_feed, graph, logs, metrics, topic_safety
 from pipelines.archive_feed import ArchiveFeed
 from pipelines.beam_source import finished
 from pipelines.config import Config
 from pipelines.feed import Feed
 from pipelines.job import Job, Serving, Worker, serving
-from pipelines.kafka_feed import KafkaFeed
 from pipelines.shard import Shard
 from pipelines.storage import Storage, local_root
 from pipelines.supervisor import START_PATIENCE_S, keep_memory_flat, stopped_by_signals, supervise
@@ -47,7 +46,7 @@ def run(config: Config, inputs: Sequence[str] | None = None, stop: threading.Eve
 
     stop = stop or threading.Event()
     if inputs is None:
-        run_feeds(config, partial(KafkaFeed, config.source), open_worker, stop)
+        run_feeds(config, partial(topic_safety.open_feed, config.source), open_worker, stop)
         return
     problems: list[InputError] = []
     for source in archive_feed.inputs(inputs):

@@ -57,6 +57,10 @@ class Metrics:
             registry=own)
         self.lag = Gauge("engram_lag_documents", "records behind the partition's end", ["partition"], registry=own)
         self.position = Gauge("engram_position", "end of the partition's log", ["partition"], registry=own)
+        about = ["signal", "domain", "label"]
+        self.window = Gauge("engram_window", "level of a signal over the last documents", about, registry=own)
+        self.drift = Gauge("engram_drift", "how far a signal is from its reference; 1: worth a look", about,
+                           registry=own)
 
     def read(self, readings: Iterable[Reading]) -> None:
         """Counts what stands in `readings`: mentions by label with their soft weights, relations, events."""

@@ -118,9 +118,10 @@ class Tables:
             self._mount(db, name, schema)
         return db
 
-    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Rows of a SQL query as dictionaries."""
-        table: pa.Table = self.db.sql(query, params=list(parameters)).to_arrow_table()
+    def rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        """Rows of a SQL query as dictionaries.  `parameters` for each ``?``, or by name for each ``$name``."""
+        given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+        table: pa.Table = self.db.sql(query, params=given).to_arrow_table()
         return table.to_pylist()
 
     def files(self, table: str) -> list[str]:

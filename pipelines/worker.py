@@ -24,10 +24,11 @@ from kie_ops.memory import Contribution, Increment, Recall, total
 from kie_ops.records import DeadLetter, Reading
 from kie_ops.text_reading import TextReading
 from memory_store.store import ERASURES, Applied, MemoryStore
-from pipelines import decoding, recovery, rows
+from pipelines import decoding, drift as drifting, recovery, rows
 from pipelines.commit_log import Log, Transaction
 from pipelines.config import Config
 from pipelines.corrections_feed import CorrectionsFeed, open_corrections
+from pipelines.drift import Drift
 from pipelines.faults import at
 from pipelines.kafka_feed import KafkaFeed
 from pipelines.ledger import Ledger
@@ -41,6 +42,7 @@ from pipelines.storage import Storage, verify_exclusive
 HOUSEKEEPING_S = 30.0
 COMPACT_AT = 2
 CORRECTIONS_S = 0.001
+CORRECTIONS = "corrections/0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,11 @@ class Worker:
     ledger: Ledger
     engine: str
     corrections: CorrectionsFeed | None = None
+    drift: Drift | None = None
     seen: dict[str, int] = field(default_factory=dict)
     """The newest view this process has had; an older one means that memory has lost something."""
     _housekeeping_due: float = 0.0
+    _reference_kept: bool = False
 
     def own(self) -> None:
         """Step 1, for every partition of the shard."""
@@ -94,8 +98,12 @@ class Worker:
         """Steps 6 and 7; on a tick, also when nothing arrives.  Corrections that arrived are taken in with it."""
         if self.corrections is not None:
             self.corrections.step(CORRECTIONS_S)
-        if self._went_back(self.store.positions()):
+        view = self.store.positions()
+        if self._went_back(view):
             self.catch_up()
+        if self.drift is not None:
+            self.drift.corrected(view.get(CORRECTIONS, 0))
+            self.drift.tell()
         with _stage("publish"):
             for partition, log in sorted(self.shard.logs.items()):
                 self.publisher.publish(log)
@@ -108,6 +116,9 @@ class Worker:
         if now < self._housekeeping_due:
             return
         self._housekeeping_due = now + HOUSEKEEPING_S
+        if self.drift is not None and self.drift.reference.full and not self._reference_kept:
+            drifting.keep(self.storage, _shard(self.config, self.shard), self.drift)
+            self._reference_kept = True
         stats = self.store.stats()
         METRICS.memory_cells.set(stats.cells)
         if stats.cells > self.config.memory.max_cells:
@@ -177,6 +188,8 @@ class Worker:
             self._apply(log, cut)
         at("applied")
         _count(cut, decoded)
+        if self.drift is not None:
+            self.drift.read(decoded, cut.dead_letters)
         return True
 
     def _apply(self, log: Log, cut: _Cut) -> None:
@@ -208,8 +221,15 @@ def open_worker(config: Config, shard: Shard, storage: Storage) -> Worker:
         ledger.prime(extractor.definition)
     publisher = Publisher(storage, config.tables.segment, config.tables.trim)
     tails = shard.k == 0 and isinstance(shard.feed, KafkaFeed)
-    corrections = open_corrections(config, ledger, extractor.definition) if tails else None
-    return Worker(config, shard, extractor, storage, store, publisher, ledger, _engine(), corrections)
+    corrections = open_corrections(config, ledger, extractor.definition, extractor) if tails else None
+    watch = drifting.open_drift(storage, config.domain_name, _shard(config, shard), size=config.run.drift_window,
+                                threshold=config.run.drift_threshold)
+    return Worker(config, shard, extractor, storage, store, publisher, ledger, _engine(), corrections, watch)
+
+
+def _shard(config: Config, shard: Shard) -> str:
+    """Names the shard's own record of what is usual."""
+    return f"shard-{shard.k}-of-{config.source.shards}"
 
 
 def _engine() -> str:

@@ -27,6 +27,7 @@ from pipelines.commands import (
     replay,
     replay_dead_letters,
     report,
+    review_queue,
     run,
     train,
 )
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 for name, module in (
     ("demo", demo), ("run", run), ("backfill", backfill), ("extract", extract), ("report", report),
+    ("review-queue", review_queue),
     ("doctor", doctor), ("archive", archive), ("replay", replay), ("replay-dead-letters", replay_dead_letters),
     ("train", train), ("evaluate", evaluate),
 ):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.commands import memory_write
+from pipelines.commands import memory_conflicts, memory_correct, memory_review, memory_write
 from pipelines.commands.options import (
     ConfigOption,
     JsonOption,
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 5.0
 app = typer.Typer(no_args_is_help=True, help="Looks into memory, teaches it, and takes things out again.")
+app.command("correct", epilog=memory_correct.EXAMPLE)(memory_correct.correct)
+app.command("review", epilog=memory_review.EXAMPLE)(memory_review.review)
 memory_write.register(app)
+app.command("conflicts", epilog=memory_conflicts.EXAMPLE)(memory_conflicts.conflicts)
 
 
 @app.command("stats", epilog="Example:  engram memory stats --config medical.yaml")
@@ -61,20 +64,23 @@ def show(
 
     Exit code 1 where memory knows nothing of it.
     """
-    from pipelines import lineage, queries, session
+    from pipelines import conflicts, lineage, queries, session
+    from pipelines.commands.memory_conflicts import gate_of, print_disputes
 
     settings = load_config(config, overrides)
     storage, store = session.open_both(settings, patience_s=PATIENCE_S)
     wanted = _keys(key)
     cells = store.recall(wanted).cells
     found = [queries.knowledge(cells[k]) for k in wanted if k in cells]
+    disputes = [d for k in wanted if k in cells for d in conflicts.disputes(cells[k], gate_of(settings))]
     concepts = lineage.lineages(store, lineage.concepts_in(cells.values()))
     origins = queries.origins(queries.Tables(storage), [k.key for k in found]) if found else []
     if as_json:
-        emit({"asked": key, "keys": wanted, "cells": found, "concepts": concepts, "origins": origins[:limit],
-              "origins_left_out": max(0, len(origins) - limit)})
+        emit({"asked": key, "keys": wanted, "cells": found, "disputes": disputes, "concepts": concepts,
+              "origins": origins[:limit], "origins_left_out": max(0, len(origins) - limit)})
     else:
         _print_knowledge(key, found, origins, limit)
+        print_disputes(disputes)
         _print_concepts(concepts)
     if not found:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,52 +31,6 @@ SAID = {
     "withdrawn": "was taken back before: does not count",
 }
 NEXT = 'a line is {"id": "r-17", "text": "Lefamulin", "label": "Chemical"}'
-
-
-def correct(
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The name, as it stands in text.")] = None,
-    label: Annotated[str | None, typer.Option(help="What it is.")] = None,
-    reject: Annotated[bool, typer.Option("--reject", help="It is no mention at all.")] = False,
-    concept: Annotated[str | None, typer.Option(metavar="SYSTEM:ID", help="What it stands for.")] = None,
-    scheme: Annotated[str | None, typer.Option(help="By whose rules; default: all that have the label.")] = None,
-    mention: Annotated[str | None, typer.Option(metavar="MENTION_ID", help="Corrects this row of entities.")] = None,
-    doc_id: Annotated[str | None, typer.Option(help="Where the reviewer saw it.")] = None,
-    id: Annotated[str | None, typer.Option(help="Of the correction; default: a new one.")] = None,
-    reviewer: Annotated[str | None, typer.Option(help="Who says so.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why.")] = None,
-    file: Annotated[str | None, typer.Option(metavar="FILE", help="JSON Lines of corrections, or -.")] = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Teaches a name, its type or its concept, or that it is none.  The next document is read with it."""
-    from pipelines import corrections
-
-    settings = load_config(config, overrides)
-    if file is not None:
-        if text or mention:
-            raise typer.BadParameter("give a name, or a file of corrections, not both", param_hint="--file")
-        given: Iterable[dict[str, Any]] = _lines(file)
-    else:
-        row = _mention(settings, mention) if mention else {}
-        said = {
-            "id": id or corrections.new_id(), "text": text or row.get("text"), "label": label, "reject": reject,
-            "concept": concept, "scheme": scheme, "doc_id": doc_id or row.get("doc_id"), "start": row.get("start"),
-            "end": row.get("end"), "reviewer": reviewer, "reason": reason,
-        }
-        if said["text"] is None:
-            raise typer.BadParameter("give a name, or --mention, or --file")
-        given = [{name: value for name, value in said.items() if value is not None}]
-    checked = [corrections.validate(one) for one in given]
-    domain, ledger = _domain(settings), _ledger(settings)
-    outcomes = [ledger.teach(domain, one) for one in checked]
-    if as_json:
-        emit([{"id": o.id, "status": o.status.value, "increments": o.increments} for o in outcomes])
-    else:
-        console().print(table("corrections", ("id", "text", "is", ""), (
-            (o.id, one.text, "nothing" if one.reject else one.label, SAID.get(o.status.value, o.status.value))
-            for o, one in zip(outcomes, checked, strict=True)
-        )))
 
 
 def undo(
@@ -234,7 +188,6 @@ def rebuild(
 def register(app: typer.Typer) -> None:
     """Adds the commands, each with its example."""
     for name, function, example in (
-        ("correct", correct, "correct Lefamulin --label Chemical --config medical.yaml"),
         ("undo", undo, "undo c-0f3a91c2d4e5b6a7 --config medical.yaml"),
         ("forget", forget, "forget note-17 --yes --config medical.yaml"),
         ("import", import_, "import hpo --label disease --config medical.yaml"),
@@ -258,15 +211,6 @@ def _domain(settings: Config) -> Domain:
     from kie_ops.domain import Domain
 
     return Domain.load(settings.domain)
-
-
-def _mention(settings: Config, mention_id: str) -> dict[str, Any]:
-    from pipelines import queries, session
-
-    row = queries.Tables(session.open_tables(settings)).find("entities", mention_id=mention_id)
-    if row is None:
-        raise InputError("no such mention", where=mention_id, next_step="see mention_id in the table entities")
-    return row
 
 
 def place_of(text: str) -> Place:

@@ -11,6 +11,7 @@ from pipelines import config, doctor
 from pipelines.broker import EmbeddedBroker
 from pipelines.commands.main import run_command
 from pipelines.doctor import Finding
+from pipelines.topic_safety import Topic
 
 YAML = """\
 domain: none
@@ -110,7 +111,7 @@ def test_a_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("have", "level", "setting"), [
-    ({"retention.ms": "3600000"}, "warn", "source.topic"),
+    ({"retention.ms": "3600000"}, "fail", "source.topic"),
     ({"retention.bytes": "1000000"}, "warn", "source.topic"),
     ({"max.message.bytes": "90000000"}, "warn", "source.format.max_bytes"),
     ({"cleanup.policy": "compact,delete"}, "fail", "source.topic"),
@@ -119,7 +120,7 @@ def test_unsafe_topics_are_found(
     have: dict[str, str], level: str, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = {"cleanup.policy": "delete", "retention.ms": "604800000"}
-    monkeypatch.setattr(doctor, "_topic", lambda _: (4, usual | have))
+    monkeypatch.setattr(doctor, "_topic", lambda _: Topic(4, usual | have))
     assert bad(doctor.kafka(settings(tmp_path))) == [(level, setting)]
 
 
