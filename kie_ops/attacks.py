@@ -20,7 +20,7 @@ import numpy as np
 from kie_ops.candidates import Names
 from kie_ops.contributions import Marked
 from kie_ops.errors import InputError
-from kie_ops.surface import WORD
+from kie_ops.surface import WORD, token
 
 RANDOM, SYSTEMATIC, BOUNDARY, COMMON_WORDS = KINDS = ("random", "systematic", "boundary", "common-words")
 COMMON = 30
@@ -153,7 +153,7 @@ def _plain(names: Names) -> list[int]:
     """Numbers of the words that are ordinary by their form: at least LETTERS small letters, no function word."""
     return [
         i for i, t in enumerate(names.surfaces.tokens)
-        if t.kind == WORD and t.edge and len(t.text) >= LETTERS and t.text.isalpha() and t.text.islower()
+        if t.kind == WORD and token(t.text).edge and len(t.text) >= LETTERS and t.text.isalpha() and t.text.islower()
     ]
 
 
