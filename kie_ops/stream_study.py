@@ -77,6 +77,7 @@ def study(
     that is read with the same memory and by the same plan.  `progress` is called with (arm, orders done, orders).
     """
     seeds = tuple(range(orders))
+    stream, dev = (some.among(arm.memory for arm in arms) for some in (stream, dev))
     trials = tuple(_trial(stream, dev, arm, seeds, precision, progress) for arm in arms)
     turns = np.array([order(len(stream.reads), seed) for seed in seeds], dtype=np.int64)
     return Study(stream.scheme, stream.labels, len(stream.reads), len(dev.reads), seeds, turns, trials, precision)

@@ -7,8 +7,8 @@ memory decodes them anew.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from kie_ops.domain import Domain
 from kie_ops.evidence import Knowledge
 from kie_ops.extractor import Extractor, Sketch, sketch_of
 from kie_ops.gate import Gate
+from kie_ops.indexed import indexed
 from kie_ops.memory import Cell, Contribution, split_field
 from kie_ops.overlay import Overlay
 from kie_ops.priming import marked
@@ -71,6 +72,12 @@ class Stream:
         """The same with some of the documents."""
         return replace(self, reads=tuple(self.reads[n] for n in numbers))
 
+    def among(self, memories: Iterable[Mapping[str, Cell]]) -> Stream:
+        """The same, asking only for keys that can be there: in one of `memories`, or in two of the documents."""
+        seen = Counter(key for read in self.reads for key in read.keys)
+        can = {key for key, many in seen.items() if many > 1}.union(*(seen.keys() & m.keys() for m in memories))
+        return replace(self, reads=tuple(replace(read, keys=read.keys & can) for read in self.reads))
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -111,6 +118,7 @@ def _read(extractor: Extractor, domain: Domain, gate: Gate, example: Example, wh
     keys, own = extractor.keys(whole), extractor.contribution(whole) if emitted else None
     spans = {scheme: scored(whole, scheme, domain.schemes[scheme].labels)}
     sketch = sketch_of(replace(whole, spans=spans))
+    indexed(sketch.names)
     alone = decide(sketch.names, domain, gate, scheme)
     if own is None:
         own = contributions.of_document(f"doc:{example.document.doc_id}", sketch.names, [alone])
