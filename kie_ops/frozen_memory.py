@@ -33,6 +33,10 @@ class FrozenMemory:
             return Recall({key: cell for key, cell in self._cells.items() if key in keys}, {})
         return Recall({key: self._cells[key] for key in keys if key in self._cells}, {})
 
+    @property
+    def cells(self) -> Mapping[str, Cell]:
+        return self._cells
+
     def __len__(self) -> int:
         return len(self._cells)
 

@@ -22,6 +22,7 @@ from pipelines.commands import (
     demo,
     doctor,
     evaluate,
+    evaluate_stream,
     extract,
     memory,
     replay,
@@ -45,7 +46,7 @@ for name, module in (
     ("demo", demo), ("run", run), ("backfill", backfill), ("extract", extract), ("report", report),
     ("review-queue", review_queue),
     ("doctor", doctor), ("archive", archive), ("replay", replay), ("replay-dead-letters", replay_dead_letters),
-    ("train", train), ("evaluate", evaluate),
+    ("train", train), ("evaluate", evaluate), ("evaluate-stream", evaluate_stream),
 ):
     app.command(name, epilog=module.EXAMPLE)(module.command)
 app.add_typer(memory.app, name="memory")
