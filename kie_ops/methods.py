@@ -32,11 +32,15 @@ ALLOCATED = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`rank`: of low-rank changes (AdaLoRA begins at 1.5 times it).  `prefixes`: keys and values a layer."""
+    """`rank`: of low-rank changes (AdaLoRA begins at 1.5 times it).  `prefixes`: keys and values a layer.
+
+    `shapes`: whether how words are written is learnt (encoder.SHAPES).
+    """
 
     kind: Kind = "full"
     rank: int = 8
     prefixes: int = 16
+    shapes: bool = True
 
     def domain(self, domain: Domain) -> Domain:
         """The domain as this method makes it."""
@@ -59,7 +63,7 @@ class Tuning:
             self._add_low_rank(steps)
         elif method.kind != "full":
             model.encoder.model.requires_grad_(False)
-            model.encoder.shape_embedding.requires_grad_(method.kind == "prefix")
+        model.encoder.shape_embedding.requires_grad_(method.shapes and method.kind != "frozen")
 
     def penalty(self) -> torch.Tensor | float:
         """What the method adds to the loss."""

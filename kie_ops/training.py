@@ -40,9 +40,9 @@ CHECKPOINT = "checkpoint.pt"
 class Settings:
     """`rate` is the top layer's; each layer below has `layer_decay` of the one above.  `budget`: tokens a step.
 
-    `average`: part of the run that the averaged weights look back on, about; 0: none are averaged.  `mask`: share of tokens hidden from the
-    encoder in each step, so that it learns to use context.  `dev_documents`: a scheme, at epoch ends (the last epoch
-    takes them all).
+    `average`: part of the run that the averaged weights look back on, about; 0: none are averaged.  `mask`: share of
+    tokens hidden from the encoder in each step, so that it learns to use context.  `dev_documents`: a scheme, at epoch
+    ends (the last epoch takes them all).
     """
 
     epochs: int = 10
@@ -254,19 +254,25 @@ def train(
     domain: Domain, data: str | Path, out: str | Path, *, settings: Settings = Settings(), resume: bool = True,
     threads: int | None = None, encoder: Encoder | None = None, quiet: bool = False, wandb: str | None = None,
     parts: Sequence[str] = ("train",), start: Path | None = None, method: Method = FULL,
+    documents: int | None = None,
 ) -> Outcome:
     """Trains `domain` on the named parts below `data` into the run folder `out`; SIGINT saves and ends cleanly.
 
     `resume`: goes on from a checkpoint in `out`.  `wandb`: project name, where that package is installed.  `start`: a
-    trained domain with the same heads to begin from, its folder or adapter.  Where `parts` has dev, nothing is left to score.
+    trained domain with the same heads to begin from, its folder or adapter.  Where `parts` has dev, nothing is left to
+    score.  `documents`: at most so many a scheme and part.
     Raises InputError for data or a checkpoint that cannot be used.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     if threads:
         torch.set_num_threads(threads)
-    examples = [e for scheme in domain.schemes for part in parts for e in dataset.split(data, domain, scheme, part)]
-    dev = {} if "dev" in parts else {scheme: dataset.split(data, domain, scheme, "dev") for scheme in domain.schemes}
+
+    def some(scheme: str, part: str) -> list[Example]:
+        return dataset.split(data, domain, scheme, part)[:documents]
+
+    examples = [e for scheme in domain.schemes for part in parts for e in some(scheme, part)]
+    dev = {} if "dev" in parts else {scheme: some(scheme, "dev") for scheme in domain.schemes}
     trainer = Trainer(domain, examples, settings, encoder, start, method)
     if resume and (folder / CHECKPOINT).is_file():
         trainer.restore(folder / CHECKPOINT)

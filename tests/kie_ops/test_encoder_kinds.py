@@ -159,11 +159,10 @@ def test_prefixes_of_no_effect_change_nothing_but_attention_alone(folder: Path) 
 def test_methods_fit_any_kind(folder: Path, data: Path, kind: str) -> None:
     domain = tiny.domain(folder)
     examples = dataset.split(data, domain, "drugs", "train")
-    try:
-        trainer = Trainer(domain, examples, Settings(epochs=1, budget=256), method=Method(kind, 2, 4))  # type: ignore[arg-type]
-    except ModelError as e:
-        assert kind == "prefix" and "takes no prefixes" in str(e)
-        return
+    method = Method(kind, rank=2, prefixes=4)  # type: ignore[arg-type]
+    if kind == "prefix" and folder.name in ("distilbert", "deberta-v2"):
+        return  # refused, see above
+    trainer = Trainer(domain, examples, Settings(epochs=1, budget=256), method=method)
     assert np.isfinite(trainer.advance())
     with trainer.averaged() as model:
         assert model.read(documents())[0].states.shape[1] == 32
