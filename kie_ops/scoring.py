@@ -1,4 +1,4 @@
-"""Strict F1 of a model's own spans and relations on annotated documents, without gate or memory: what training shows."""
+"""Strict F1 of a model's own spans and relations, without gate or memory: what training shows."""
 
 from __future__ import annotations
 
