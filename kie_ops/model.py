@@ -67,7 +67,9 @@ class TextModel(nn.Module):
     @classmethod
     def new(cls, domain: Domain, encoder: Encoder | None = None) -> TextModel:
         """Untrained heads on the domain's encoder."""
-        return cls(domain, encoder or Encoder.load(domain.encoder))
+        encoder = encoder or Encoder.load(domain.encoder)
+        encoder.use_prefixes(domain.prefixes)
+        return cls(domain, encoder)
 
     @classmethod
     def load(cls, folder: str | Path | Domain, encoder: Encoder | None = None) -> TextModel:

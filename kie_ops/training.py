@@ -24,12 +24,13 @@ from torch.nn import functional as F
 from kie_ops import dataset
 from kie_ops.batches import Item, batches, items
 from kie_ops.dataset import Example
-from kie_ops.domain import Domain, RelationScheme
+from kie_ops.domain import Domain
 from kie_ops.encoder import Encoder
 from kie_ops.errors import InputError
 from kie_ops.heads import join
+from kie_ops.methods import FULL, Method, Tuning
 from kie_ops.model import ADAPTER, Rows, TextModel
-from kie_ops.text_reading import TextReading
+from kie_ops.scoring import dev_scores
 from kie_ops.training_log import TrainingLog
 
 CHECKPOINT = "checkpoint.pt"
@@ -39,9 +40,9 @@ CHECKPOINT = "checkpoint.pt"
 class Settings:
     """`rate` is the top layer's; each layer below has `layer_decay` of the one above.  `budget`: tokens a step.
 
-    `average`: part of the run that the averaged weights look back on, about.  `mask`: share of tokens hidden from the
-    encoder in each step, so that it learns to use context.  `dev_documents`: a scheme, at epoch ends (the last epoch
-    takes them all).
+    `average`: part of the run that the averaged weights look back on, about; 0: none are averaged.  `mask`: share of
+    tokens hidden from the encoder in each step, so that it learns to use context.  `dev_documents`: a scheme, at epoch
+    ends (the last epoch takes them all).
     """
 
     epochs: int = 10
@@ -76,13 +77,13 @@ class Trainer:
 
     def __init__(
         self, domain: Domain, examples: Sequence[Example], settings: Settings, encoder: Encoder | None = None,
-        start: Path | None = None,
+        start: Path | None = None, method: Method = FULL,
     ) -> None:
         torch.manual_seed(settings.seed)
-        self.settings = settings
-        self.model = TextModel.new(domain, encoder)
+        self.settings, self.method = settings, method
+        self.model = TextModel.new(method.domain(domain), encoder)
         if start is not None:
-            self.model.load_adapter(start)
+            self.model.load_adapter(adapter_file(start))
         tune(self.model, settings.dropout)
         self.items = items(self.model, examples)
         if not self.items:
@@ -93,6 +94,7 @@ class Trainer:
             for at in range(len(batches(self.items, settings.budget, specials, settings.seed, epoch)))
         ]
         self.step = 0
+        self.tuning = Tuning(self.model, method, len(self.order))
         self.optimiser = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), eps=1e-6)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._factor)
         self.mean = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
@@ -107,13 +109,14 @@ class Trainer:
             self._epoch = (epoch, batches(self.items, self.settings.budget, specials, self.settings.seed, epoch))
         self.model.train()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half):
-            loss = batch_loss(self.model, self._epoch[1][at], self.settings.mask)
+            loss = batch_loss(self.model, self._epoch[1][at], self.settings.mask) + self.tuning.penalty()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimiser.step()
         self.schedule.step()
         self.step += 1
+        self.tuning.stepped(self.step)
         self._average()
         return float(loss.detach())
 
@@ -126,6 +129,7 @@ class Trainer:
         state = {
             "model": self.model.stored(), "mean": self.mean, "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(), "step": self.step, "rng": torch.get_rng_state(), "run": self._run(),
+            "tuning": self.tuning.state(),
         }
         temporary = path.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -146,15 +150,16 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
+        self.tuning.restore(state.get("tuning", {}))
         torch.set_rng_state(state["rng"])
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[TextModel]:
-        """The model with its averaged weights."""
+        """The model with its averaged weights; a plain one, whatever the method."""
         live = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in self.mean}
         self._put(self.mean)
         try:
-            yield self.model.eval()
+            yield self.tuning.plain().eval()
         finally:
             self._put(live)
 
@@ -167,6 +172,7 @@ class Trainer:
     def _average(self) -> None:
         """Exponential moving average; its memory is a part of the run, shorter at its beginning."""
         keep = min(1 - 1 / max(2.0, self.settings.average * len(self.order)), (1 + self.step) / (10 + self.step))
+        keep = keep if self.settings.average else 0.0
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 if name in self.mean:
@@ -176,7 +182,8 @@ class Trainer:
         """What has to be the same for a checkpoint to fit."""
         s = dataclasses.replace(self.settings, checkpoint_every_s=0.0, dev_documents=0)
         domain = self.model.domain
-        return repr((s, sorted(domain.schemes.items()), sorted(domain.relations.items()), domain.encoder,
+        method = () if self.method == FULL else (self.method,)
+        return repr((s, *method, sorted(domain.schemes.items()), sorted(domain.relations.items()), domain.encoder,
                      len(self.items), sum(len(i.gold) for i in self.items)))
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -188,7 +195,7 @@ class Trainer:
             if not parameter.requires_grad:
                 continue
             rate = s.head_rate
-            if name.startswith("encoder.model."):
+            if name.startswith("encoder.model.") and "lora_" not in name:
                 number = next((int(part) for part in name.split(".") if part.isdigit()), -1)
                 rate = s.rate * s.layer_decay ** (layers - 1 - number)
             decay = s.weight_decay if parameter.ndim > 1 else 0.0
@@ -246,21 +253,27 @@ def _hidden(model: TextModel, rows: Rows, share: float) -> Rows:
 def train(
     domain: Domain, data: str | Path, out: str | Path, *, settings: Settings = Settings(), resume: bool = True,
     threads: int | None = None, encoder: Encoder | None = None, quiet: bool = False, wandb: str | None = None,
-    parts: Sequence[str] = ("train",), start: Path | None = None,
+    parts: Sequence[str] = ("train",), start: Path | None = None, method: Method = FULL,
+    documents: int | None = None,
 ) -> Outcome:
     """Trains `domain` on the named parts below `data` into the run folder `out`; SIGINT saves and ends cleanly.
 
-    `resume`: goes on from a checkpoint in `out`.  `wandb`: project name, where that package is installed.  `start`: the
-    adapter of a trained domain with the same heads to begin from.  Where `parts` has dev, nothing is left to score.
+    `resume`: goes on from a checkpoint in `out`.  `wandb`: project name, where that package is installed.  `start`: a
+    trained domain with the same heads to begin from, its folder or adapter.  Where `parts` has dev, nothing is left to
+    score.  `documents`: at most so many a scheme and part.
     Raises InputError for data or a checkpoint that cannot be used.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     if threads:
         torch.set_num_threads(threads)
-    examples = [e for scheme in domain.schemes for part in parts for e in dataset.split(data, domain, scheme, part)]
-    dev = {} if "dev" in parts else {scheme: dataset.split(data, domain, scheme, "dev") for scheme in domain.schemes}
-    trainer = Trainer(domain, examples, settings, encoder, start)
+
+    def some(scheme: str, part: str) -> list[Example]:
+        return dataset.split(data, domain, scheme, part)[:documents]
+
+    examples = [e for scheme in domain.schemes for part in parts for e in some(scheme, part)]
+    dev = {} if "dev" in parts else {scheme: some(scheme, "dev") for scheme in domain.schemes}
+    trainer = Trainer(domain, examples, settings, encoder, start, method)
     if resume and (folder / CHECKPOINT).is_file():
         trainer.restore(folder / CHECKPOINT)
     with TrainingLog(folder, domain.name, len(trainer.order), trainer.step, quiet=quiet, wandb=wandb) as log, \
@@ -287,7 +300,7 @@ def _run(
                 if last:
                     before = model.domain.trained if not dev else {}  # of the run that this one goes on from
                     trained = {**before, "steps": trainer.step, "epochs": epoch + 1,
-                               "base": model.encoder.fingerprint()}
+                               "base": model.encoder.fingerprint()} | trainer.tuning.facts()
                     if dev:
                         trained["dev"] = {k: round(v, 4) for k, v in scores.items()}
                     dataclasses.replace(model.domain, trained=trained, folder=None).save(folder)
@@ -298,74 +311,15 @@ def _run(
     return scores
 
 
+def adapter_file(start: Path) -> Path:
+    """The adapter that `start` means: itself, or the one in that folder."""
+    return start / ADAPTER if start.is_dir() else start
+
+
 def export(model: TextModel, folder: Path) -> None:
     """Writes domain.json and the adapter: a domain that TextModel.load takes."""
     model.domain.save(folder)
     model.save_adapter(folder / ADAPTER)
-
-
-@torch.inference_mode()
-def dev_scores(model: TextModel, dev: Mapping[str, Sequence[Example]], documents: int | None) -> dict[str, float]:
-    """Strict F1 (span and label, threshold 0) by scheme, and of relations between gold spans as ``NAME/relations``."""
-    out: dict[str, float] = {}
-    for name, examples in dev.items():
-        spans, relations = Counts(), Counts()
-        relation = model.domain.relations.get(name)
-        some = list(examples)[:documents]
-        for at in range(0, len(some), 16):
-            group = some[at : at + 16]
-            for example, reading in zip(group, model.read([e.document for e in group]), strict=True):
-                scores = reading.spans[name]
-                found = choose(scores.logits, nested=model.domain.schemes[name].nested)
-                got = {(*reading.span(i, i + j), scores.labels[k]) for i, j, k in found}
-                spans.add(got, {(s.start, s.end, s.label) for s in example.spans})
-                if relation is not None:
-                    _count_relations(model, example, reading, relation, relations)
-        out[name] = spans.f1()
-        if relation is not None:
-            out[f"{name}/relations"] = relations.f1()
-    return out
-
-
-def _count_relations(
-    model: TextModel, example: Example, reading: TextReading, relation: RelationScheme, counts: Counts
-) -> None:
-    words = model.prepare(example.document.text).words
-    heads, tails, holds = dataset.candidate_pairs(example, words, relation)
-    logits = model.relate(reading, example.scheme, heads, tails)
-    counts.add(*({tuple(at) for at in np.argwhere(m > 0).tolist()} for m in (logits, holds)))
-
-
-@dataclass(slots=True)
-class Counts:
-    """Right, found and wanted."""
-
-    right: int = 0
-    found: int = 0
-    wanted: int = 0
-
-    def add(self, found: set[Any], wanted: set[Any]) -> None:
-        self.right += len(found & wanted)
-        self.found += len(found)
-        self.wanted += len(wanted)
-
-    def f1(self) -> float:
-        return 2 * self.right / (self.found + self.wanted) if self.found + self.wanted else 0.0
-
-
-def choose(logits: np.ndarray, *, nested: bool) -> list[tuple[int, int, int]]:
-    """Spans (word, length - 1, label) above 0; best first without overlaps unless `nested`."""
-    above = np.argwhere(logits > 0)
-    if nested:
-        return [(int(i), int(j), int(k)) for i, j, k in above]
-    taken = np.zeros(len(logits), dtype=bool)
-    out = []
-    for at in np.argsort(-logits[tuple(above.T)], kind="stable"):
-        i, j, k = (int(v) for v in above[at])
-        if not taken[i : i + j + 1].any():
-            taken[i : i + j + 1] = True
-            out.append((i, j, k))
-    return out
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +23,18 @@ def command(
         help="Folder with train.jsonl (and dev.jsonl), or with such a folder a scheme.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/DOMAIN.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
-    method: Annotated[Literal["full"], typer.Option(help="full: all weights are trained.")] = "full",
+    method: Annotated[Literal["full", "lora", "adalora", "prefix", "frozen"], typer.Option(
+        help="Trained: all weights, low-rank changes, keys and values before each layer, or heads only.")] = "full",
+    start: Annotated[Path | None, typer.Option(
+        metavar="FOLDER", help="Trained domain with the same labels to begin from.", show_default=False)] = None,
+    parts: Annotated[Literal["train", "train,dev"], typer.Option(
+        help="Data to train on; with dev, the gate is fitted to --tagger's readings.")] = "train",
+    tagger: Annotated[Path | None, typer.Option(
+        metavar="FOLDER", help="Domain that has not seen dev, for the gate; default with dev: --start.",
+        show_default=False)] = None,
+    mask: Annotated[float, typer.Option(min=0, max=0.9, help="Share of tokens hidden in training.")] = 0.1,
+    rate: Annotated[float, typer.Option(min=0, help="Learning rate of the encoder's top layer.")] = 3e-4,
+    head_rate: Annotated[float, typer.Option(min=0, help="Of the heads, low-rank changes and prefixes.")] = 1e-3,
     resume: Annotated[bool, typer.Option("--resume/--anew", help="Go on from the run folder's checkpoint.")] = True,
     seed: Annotated[int, typer.Option()] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Torch threads; default: all cores.")] = None,
@@ -36,14 +48,17 @@ def command(
     events and a checkpoint.
     """
     from kie_ops import training
+    from kie_ops.methods import Method
 
-    settings = training.Settings(epochs=epochs, seed=seed)
+    chosen = tuple(parts.split(","))
+    reader = _tagger(chosen, tagger, start)
+    settings = training.Settings(epochs=epochs, seed=seed, mask=mask, rate=rate, head_rate=head_rate)
     folder = out or Path("runs") / Path(domain).name
     outcome = training.train(
         _domain(domain, data), data, folder, settings=settings, resume=resume, threads=threads, quiet=as_json,
-        wandb=wandb,
+        wandb=wandb, parts=chosen, start=start, method=Method(method),
     )
-    cells = _finish(folder, data, seed) if outcome.finished else None
+    cells = _finish(folder, data, seed, reader, chosen) if outcome.finished else None
     if as_json:
         emit({**_plain(outcome), "folder": str(folder), "memory_cells": cells})
     else:
@@ -57,13 +72,26 @@ def command(
         raise typer.Exit(130)
 
 
-def _finish(folder: Path, data: Path, seed: int) -> int:
+def _tagger(parts: Sequence[str], tagger: Path | None, start: Path | None) -> Path | None:
+    """Whose readings of dev the gate is fitted to; none: the trained domain's own."""
+    from kie_ops.errors import ConfigError
+
+    if tagger is None and "dev" in parts:
+        if start is None or not start.is_dir():
+            raise ConfigError("training on dev leaves nothing to fit the gate to",
+                              next_step="give --tagger (or --start) with the folder of a run on train alone")
+        return start
+    return tagger
+
+
+def _finish(folder: Path, data: Path, seed: int, tagger: Path | None, parts: Sequence[str]) -> int:
     """Gate and shipped memory of a trained domain; the memory's cells."""
     from kie_ops import frozen_memory, gate_training
     from kie_ops.domain import Domain
     from kie_ops.extractor import GATE, MEMORY
 
-    gate, cells = gate_training.fit(Domain.load(folder), data, seed=seed)
+    gate, cells = gate_training.fit(Domain.load(folder), data, seed=seed, memory_parts=parts,
+                                    tagger=Domain.load(tagger) if tagger else None)
     gate.save(folder / GATE)
     return frozen_memory.write(cells.values(), folder / MEMORY)
 

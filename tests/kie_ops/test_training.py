@@ -15,7 +15,8 @@ from kie_ops.batches import batches
 from kie_ops.domain import Domain
 from kie_ops.errors import ConfigError, InputError
 from kie_ops.model import ADAPTER, TextModel
-from kie_ops.training import CHECKPOINT, Settings, Trainer, choose, dev_scores, train
+from kie_ops.scoring import choose, dev_scores
+from kie_ops.training import CHECKPOINT, Settings, Trainer, train
 from kie_ops.training_log import TrainingLog
 from tests.kie_ops import tiny
 
