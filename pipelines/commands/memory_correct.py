@@ -35,7 +35,8 @@ def correct(
     reviewer: Annotated[str | None, typer.Option(help="Who says so.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
     file: Annotated[str | None, typer.Option(metavar="FILE", help="JSON Lines of corrections, or -.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only shows what it would reach, and what is against it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only shows what it would reach, and what is against it.")] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
