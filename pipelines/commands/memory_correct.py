@@ -61,6 +61,9 @@ def correct(
         }
         if said["text"] is None:
             raise typer.BadParameter("give a name, or --mention, or --file")
+        if label is None and not reject:
+            raise typer.BadParameter("say what it is, --label LABEL, or that it is nothing, --reject",
+                                     param_hint="--label")
         given = [{name: value for name, value in said.items() if value is not None}]
     checked = [corrections.validate(one) for one in given]
     domain, ledger = _domain(settings), _ledger(settings)

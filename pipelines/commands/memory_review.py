@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipelines.config import Config
     from pipelines.reviews import Review
 
+FORM = 'a line is {"doc_id": "note-17", "text": "...", "entities": [{"start": 0, "end": 9, "label": "Chemical"}]}'
 EXAMPLE = "Example:  engram memory review note-17 --file reviewed.jsonl --scheme bc5cdr --config medical.yaml"
 
 
@@ -78,7 +79,7 @@ def review(
 
 def _records(file: str) -> list[tuple[str, Mapping[str, Any]]]:
     out = []
-    for number, record in enumerate(_lines(file), 1):
+    for number, record in enumerate(_lines(file, FORM), 1):
         where = f"{file}, record {number}"
         if not isinstance(record, Mapping):
             raise InputError("a review is a JSON object", where=where, next_step="one annotated document a line")
