@@ -47,7 +47,8 @@ def test_help_loads_neither_torch_nor_beam_nor_arrow() -> None:
     ["backfill", "x.yaml"], ["train", "medical"], ["evaluate", "medical"], ["report", "out.html", "--documents", "0"],
     ["doctor", "x.yaml", "--set", "no-value"], ["doctor", "x.yaml", "--set", "=3"], ["memory", "correct"],
     ["memory", "forget"], ["memory", "forget", "a", "--place", "b"], ["memory", "forget", "--place", "x/y", "--yes"],
-    ["replay", "x.yaml"], ["memory", "correct", "a name"], ["memory", "show", " "], ["memory", "review"], ["review-queue", "--limit", "0"],
+    ["replay", "x.yaml"], ["memory", "correct", "a name"], ["memory", "show", " "],
+    ["memory", "review"], ["review-queue", "--limit", "0"],
 ], ids=" ".join)
 def test_wrong_arguments_are_usage_errors(arguments: list[str], capsys: CAPTURE) -> None:
     assert run_command(arguments) == 2
@@ -101,7 +102,8 @@ def test_a_configuration_that_cannot_be_read_says_what_to_mend(
 
 def test_a_mistyped_id_is_told_the_nearest(tmp_path: Path, capsys: CAPTURE) -> None:
     path = config(tmp_path)
-    assert run_command(["memory", "correct", "Zorvex", "--label", "chemical", "--id", "zorvex-1", "--config", path]) == 0
+    taught = ["memory", "correct", "Zorvex", "--label", "chemical", "--id", "zorvex-1"]
+    assert run_command([*taught, "--config", path]) == 0
     said = capsys.readouterr().out
     assert "Zorvex reaches 0 rows" in said
     assert "exact" in said
