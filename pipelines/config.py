@@ -146,9 +146,12 @@ def load(
         first = e.errors()[0]
         at = [str(part) for part in first["loc"]]
         unknown = first["type"] == "extra_forbidden"
-        what = f"unknown setting {'.'.join(at)}" if unknown else f"{'.'.join(at)}: {first['msg']}"
+        name = ".".join(at)
+        what = f"unknown setting {name}" if unknown else f"{name}{_shown(first['input'])}: {_plainly(first)}"
         raise ConfigError(
-            what, where=None if path is None else str(path), next_step=_nearest(at) if unknown else None
+            what, where=None if path is None else str(path),
+            next_step=_nearest(at) if unknown else f"mend {name} there, in {_variable(at)}, or in --set {name}=...; "
+            "docs/operations.md lists the settings",
         ) from None
 
 
@@ -159,11 +162,38 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             "no such configuration file", where=str(path), next_step="check the path; README has a sample"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as e:
-        raise ConfigError(f"cannot read the configuration: {e}", where=str(path)) from None
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        where = str(path) if mark is None else f"{path}, line {mark.line + 1}"
+        raise ConfigError(f"the configuration is not YAML: {getattr(e, 'problem', None) or 'it cannot be read'}",
+                          where=where, next_step="mend that line; README has a sample") from None
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"the configuration is not UTF-8: {e.reason} at byte {e.start}", where=str(path),
+                          next_step="save the file as UTF-8") from None
+    except OSError as e:
+        raise ConfigError(f"cannot read the configuration: {e.strerror}", where=str(path),
+                          next_step="give a YAML file; README has a sample") from None
     if not isinstance(data, dict):
-        raise ConfigError("the configuration is not a mapping of settings", where=str(path))
+        raise ConfigError("the configuration is not a mapping of settings", where=str(path),
+                          next_step="write sections like `source:` with settings below; README has a sample")
     return data
+
+
+def _plainly(error: Mapping[str, Any]) -> str:
+    """What is wrong with a value, in the words of YAML."""
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "this is a section: it has settings of its own below it"
+    return str(error["msg"])
+
+
+def _shown(value: object) -> str:
+    """`` = 3`` for a value short enough to be told from others."""
+    return f" = {value!r}" if isinstance(value, int | float | str) and len(str(value)) <= 40 else ""
+
+
+def _variable(at: list[str]) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + "__".join(at).upper()
 
 
 def _put(data: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -74,7 +74,7 @@ def validate(data: object) -> Correction:
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "the correction"
-        raise InputError(f"{field}: {first['msg']}", next_step=NEXT) from None
+        raise InputError(f"{field}: {first['msg'].removeprefix('Value error, ')}", next_step=NEXT) from None
 
 
 def new_id() -> str:

@@ -105,8 +105,8 @@ def _form(key: str, kind: Kind, rows: Sequence[Row]) -> Form:
     labels: dict[str, int] = {}
     for row in rows:
         labels[row["label"]] = labels.get(row["label"], 0) + row["mentions"]
-    surfaces = tuple(dict.fromkeys(row["text"] for row in rows))[:MANY]
-    return Form(key, kind, sum(row["mentions"] for row in rows), sum(row["documents"] for row in rows), labels, surfaces)
+    mentions, documents = sum(labels.values()), sum(row["documents"] for row in rows)
+    return Form(key, kind, mentions, documents, labels, tuple(dict.fromkeys(row["text"] for row in rows))[:MANY])
 
 
 def _against(memory: Memory, key: str, said: Mapping[str, str]) -> list[Voice]:

@@ -72,6 +72,10 @@ def write(
 
     inputs: archives with their texts; topic: take them from Kafka.  Raises InputError, ServiceError.
     """
+    if inputs:
+        from pipelines import archive_feed
+
+        archive_feed.inputs(inputs)  # a wrong path is said also where the tables are empty
     rows = queries.document_rows(Tables(session.open_tables(config)), documents)
     wanted = {row["text_sha256"] for row in rows}
     texts: dict[str, str] = {}
@@ -85,7 +89,8 @@ def write(
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(out)
     except OSError as e:
-        raise InputError(f"the report cannot be written: {e.strerror}", where=str(out)) from None
+        raise InputError(f"the report cannot be written: {e.strerror}", where=str(out),
+                         next_step="give a file in a folder that is there") from None
     return Written(str(out), len(rows), sum(row["text_sha256"] in texts for row in rows))
 
 

@@ -53,7 +53,8 @@ def read_text(file: str) -> str:
     except FileNotFoundError:
         raise InputError("no such file", where=file, next_step="check the path, or - for standard input") from None
     except OSError as e:
-        raise InputError(f"cannot be read: {e.strerror}", where=file) from None
+        raise InputError(f"cannot be read: {e.strerror}", where=file,
+                         next_step="give a file, or - for standard input") from None
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:

@@ -67,6 +67,8 @@ def show(
     from pipelines import conflicts, lineage, queries, session
     from pipelines.commands.memory_conflicts import gate_of, print_disputes
 
+    if not key.strip():
+        raise typer.BadParameter("give a name", param_hint="KEY")
     settings = load_config(config, overrides)
     storage, store = session.open_both(settings, patience_s=PATIENCE_S)
     wanted = _keys(key)

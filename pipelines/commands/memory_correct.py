@@ -35,7 +35,8 @@ def correct(
     reviewer: Annotated[str | None, typer.Option(help="Who says so.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
     file: Annotated[str | None, typer.Option(metavar="FILE", help="JSON Lines of corrections, or -.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only shows what it would reach, and what is against it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only shows what it would reach, and what is against it.")] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -47,29 +48,19 @@ def correct(
     from pipelines import corrections
 
     settings = load_config(config, overrides)
-    if file is not None:
-        if text or mention:
-            raise typer.BadParameter("give a name, or a file of corrections, not both", param_hint="--file")
-        given: Iterable[dict[str, Any]] = _lines(file)
+    if file is None:
+        said = {"id": id, "text": text, "label": label, "reject": reject, "concept": concept, "scheme": scheme,
+                "doc_id": doc_id, "reviewer": reviewer, "reason": reason}
+        given: Iterable[dict[str, Any]] = [_said(settings, mention, said)]
+    elif text or mention:
+        raise typer.BadParameter("give a name, or a file of corrections, not both", param_hint="--file")
     else:
-        row = _mention(settings, mention) if mention else {}
-        said = {
-            "id": id or corrections.new_id(), "text": text or row.get("text"), "label": label, "reject": reject,
-            "concept": concept, "scheme": scheme, "doc_id": doc_id or row.get("doc_id"), "start": row.get("start"),
-            "end": row.get("end"), "reviewer": reviewer, "reason": reason,
-        }
-        if said["text"] is None:
-            raise typer.BadParameter("give a name, or --mention, or --file")
-        given = [{name: value for name, value in said.items() if value is not None}]
+        given = _lines(file)
     checked = [corrections.validate(one) for one in given]
     domain, ledger = _domain(settings), _ledger(settings)
-    found = _reaches(settings, domain, ledger, checked if dry_run or len(checked) <= MANY else [])
+    found = _reaches(ledger, domain, checked if dry_run or len(checked) <= MANY else [])
     if dry_run:
-        if as_json:
-            emit([{"id": one.id, "reach": found.get(n)} for n, one in enumerate(checked)])
-        else:
-            _print(checked, found)
-            console().print("nothing was changed (--dry-run)")
+        _tell_plan(checked, found, as_json)
         return
     outcomes = [ledger.teach(domain, one) for one in checked]
     if as_json:
@@ -83,7 +74,29 @@ def correct(
     _print(checked, found)
 
 
-def _reaches(settings: Config, domain: Domain, ledger: Ledger, checked: Sequence[Correction]) -> dict[int, Reach]:
+def _said(settings: Config, mention: str | None, said: dict[str, Any]) -> dict[str, Any]:
+    """One correction of the command line, with what it lacks taken from the row of `mention`."""
+    from pipelines import corrections
+
+    row = _mention(settings, mention) if mention else {}
+    whole = {**said, "id": said["id"] or corrections.new_id(), "text": said["text"] or row.get("text"),
+             "doc_id": said["doc_id"] or row.get("doc_id"), "start": row.get("start"), "end": row.get("end")}
+    if whole["text"] is None:
+        raise typer.BadParameter("give a name, or --mention, or --file")
+    if said["label"] is None and not said["reject"]:
+        raise typer.BadParameter("say what it is, --label LABEL, or that it is nothing, --reject", param_hint="--label")
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def _tell_plan(checked: Sequence[Correction], found: dict[int, Reach], as_json: bool) -> None:
+    if as_json:
+        emit([{"id": one.id, "reach": found.get(n)} for n, one in enumerate(checked)])
+        return
+    _print(checked, found)
+    console().print("nothing was changed (--dry-run)")
+
+
+def _reaches(ledger: Ledger, domain: Domain, checked: Sequence[Correction]) -> dict[int, Reach]:
     """By number, of corrections that add something: before they do."""
     from pipelines import queries, reach
 

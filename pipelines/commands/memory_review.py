@@ -14,8 +14,10 @@ from pipelines.commands.options import ConfigOption, JsonOption, SetOption, cons
 
 if TYPE_CHECKING:
     from pipelines.config import Config
+    from pipelines.operations import Outcome
     from pipelines.reviews import Review
 
+FORM = 'a line is {"doc_id": "note-17", "text": "...", "entities": [{"start": 0, "end": 9, "label": "Chemical"}]}'
 EXAMPLE = "Example:  engram memory review note-17 --file reviewed.jsonl --scheme bc5cdr --config medical.yaml"
 
 
@@ -51,20 +53,35 @@ def review(
     if id is not None and len(found) > 1:
         raise typer.BadParameter(f"the file has {len(found)} reviews; give each its own `id`", param_hint="--id")
     texts = _texts(settings, [(r, row) for _, r in found], inputs or (), topic)
-    domain = _domain(settings)
-    given = []
-    for where, record in found:
-        about = {"doc_id": doc_id or (row or {}).get("doc_id"), "reviewer": reviewer, **record}
-        one = reviews.validate({k: v for k, v in about.items() if v is not None}, domain, where=where, scheme=scheme,
-                               id=id or _id(scheme, record), text=texts.get(str(about.get("doc_id"))))
-        _same_text(one, row if row else _row(settings, one.example.document.doc_id, None), where)
-        given.append(one)
+    about = {"doc_id": row["doc_id"] if row else doc_id, "reviewer": reviewer}
+    given = _reviews(settings, found, row, about, texts, scheme, id)
     ledger, extractor = _ledger(settings), session.open_extractor(settings)
     operations = [reviews.operation(extractor, one) for one in given]
     outcomes = ledger.apply(operations)
     for outcome in outcomes:
         if outcome.status.value == "conflict":
             raise InputError("this id stands for something else", where=outcome.id, next_step="give each its own")
+    _tell(given, outcomes, as_json)
+
+
+def _reviews(
+    settings: Config, found: Sequence[tuple[str, Mapping[str, Any]]], row: dict[str, Any] | None,
+    about: Mapping[str, Any], texts: Mapping[str, str], scheme: str | None, id: str | None,
+) -> list[Review]:
+    """Each checked; one of another text than was read is refused."""
+    from pipelines import reviews
+
+    domain, out = _domain(settings), []
+    for where, record in found:
+        said = {name: value for name, value in {**about, **record}.items() if value is not None}
+        one = reviews.validate(said, domain, where=where, scheme=scheme, id=id or _id(scheme, record),
+                               text=texts.get(str(said.get("doc_id"))))
+        _same_text(one, row or _row(settings, one.example.document.doc_id, None), where)
+        out.append(one)
+    return out
+
+
+def _tell(given: Sequence[Review], outcomes: Sequence[Outcome], as_json: bool) -> None:
     if as_json:
         emit([{"id": o.id, "doc_id": r.example.document.doc_id, "scheme": r.example.scheme, "status": o.status.value,
                "mentions": len(r.example.spans), "new_labels": r.new_labels, "increments": o.increments}
@@ -78,7 +95,7 @@ def review(
 
 def _records(file: str) -> list[tuple[str, Mapping[str, Any]]]:
     out = []
-    for number, record in enumerate(_lines(file), 1):
+    for number, record in enumerate(_lines(file, FORM), 1):
         where = f"{file}, record {number}"
         if not isinstance(record, Mapping):
             raise InputError("a review is a JSON object", where=where, next_step="one annotated document a line")

@@ -5,6 +5,7 @@ All that is said here is committed to the log first and is in force when the com
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from collections.abc import Iterator
@@ -43,12 +44,16 @@ def undo(
     settings = load_config(config, overrides)
     ledger = _ledger(settings)
     imported = id in {e.meta["name"] for e in ledger.imports.active().values()}
+    known = [*ledger.corrections.entries(), *ledger.imports.entries()]
+    near = difflib.get_close_matches(id, sorted({str(e.meta.get("name", e.id)) for e in known} - {id}), n=3)
     done = ledger.undo_import(id) if imported else ledger.undo(id)
     if as_json:
         emit({"id": id, "kind": "import" if imported else "correction", "status": done.status.value,
               "increments": done.increments})
     else:
         console().print(f"{id}: {SAID.get(done.status.value, done.status.value)}", markup=False)
+        if done.status.value == "early" and near:
+            console(stderr=True).print(f"if another was meant, there are: {', '.join(near)}", markup=False)
 
 
 def forget(
@@ -223,7 +228,7 @@ def place_of(text: str) -> Place:
     return Place(stream, int(partition), int(offset))
 
 
-def _lines(file: str) -> Iterator[dict[str, Any]]:
+def _lines(file: str, form: str = NEXT) -> Iterator[dict[str, Any]]:
     from pipelines.commands.extract import read_text
 
     for number, line in enumerate(read_text(file).splitlines(), 1):
@@ -231,11 +236,14 @@ def _lines(file: str) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as e:
-                raise InputError(f"not JSON: {e}", where=f"{file}, line {number}", next_step=NEXT) from None
+                raise InputError(f"not JSON: {e}", where=f"{file}, line {number}", next_step=form) from None
 
 
 def _contributions(settings: Config, source: Source, scheme: str | None) -> Iterator[Contribution]:
     assert source.path is not None
+    if not source.path.is_file():
+        raise InputError("a folder cannot be imported" if source.path.is_dir() else "no such file",
+                         where=str(source.path), next_step="check the path")
     if source.kind == "memory":
         from memory_store import dump
 

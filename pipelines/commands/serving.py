@@ -26,10 +26,12 @@ def serve(settings: Config, inputs: Sequence[str] | None, *, as_json: bool) -> N
             f"run.runner = {settings.run.runner} is not run by this command", where="run.runner",
             next_step="set it to local; the graph for a cluster is pipelines.graph.build",
         )
+    from kie_ops.domain import Domain
     from pipelines import local_runner
     from pipelines.metrics import METRICS
     from pipelines.progress import Progress
 
+    Domain.load(settings.domain)  # said before a service is waited for
     stop, began, before, first = threading.Event(), time.monotonic(), _ends(settings), METRICS.snapshot()
     one = settings.source.shards == 1  # otherwise each shard is a process with numbers of its own
     with Progress(console(stderr=True), what=settings.domain_name) if one else nullcontext():

@@ -47,7 +47,8 @@ def test_help_loads_neither_torch_nor_beam_nor_arrow() -> None:
     ["backfill", "x.yaml"], ["train", "medical"], ["evaluate", "medical"], ["report", "out.html", "--documents", "0"],
     ["doctor", "x.yaml", "--set", "no-value"], ["doctor", "x.yaml", "--set", "=3"], ["memory", "correct"],
     ["memory", "forget"], ["memory", "forget", "a", "--place", "b"], ["memory", "forget", "--place", "x/y", "--yes"],
-    ["replay", "x.yaml"],
+    ["replay", "x.yaml"], ["memory", "correct", "a name"], ["memory", "show", " "],
+    ["memory", "review"], ["review-queue", "--limit", "0"],
 ], ids=" ".join)
 def test_wrong_arguments_are_usage_errors(arguments: list[str], capsys: CAPTURE) -> None:
     assert run_command(arguments) == 2
@@ -62,7 +63,8 @@ def test_wrong_arguments_are_usage_errors(arguments: list[str], capsys: CAPTURE)
     ["replay", "missing.yaml", "--recorded"],
     ["replay-dead-letters", "missing.yaml"], ["archive", "t", "out", "--config", "missing.yaml"],
     ["memory", "import", "missing.csv"], ["evaluate", "medical", "--data", "missing"],
-    ["report", "o.html", "--config", "missing.yaml"],
+    ["report", "o.html", "--config", "missing.yaml"], ["review-queue", "--config", "missing.yaml"],
+    ["memory", "review", "--file", "missing.jsonl"], ["memory", "conflicts", "--config", "missing.yaml"],
 ], ids=" ".join)
 def test_a_missing_file_is_named(
     arguments: list[str], capsys: CAPTURE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -78,6 +80,35 @@ def test_a_missing_file_is_named(
 def test_an_unknown_setting_gets_the_nearest_name(tmp_path: Path, capsys: CAPTURE) -> None:
     assert run_command(["doctor", config(tmp_path), "--set", "source.topik=x"]) == 2
     assert "did you mean topic?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "says", "next_step"), [
+    (b"source: [1", "not YAML", "mend that line"), (b"- a", "not a mapping", "sections"),
+    (b"\xff", "not UTF-8", "save the file"), (b"batch: 3", "batch = 3: this is a section", "ENGRAM_BATCH"),
+    (b"source: {shards: abc}", "source.shards = 'abc'", "ENGRAM_SOURCE__SHARDS"),
+])
+def test_a_configuration_that_cannot_be_read_says_what_to_mend(
+    content: bytes, says: str, next_step: str, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    path = tmp_path / "engram.yaml"
+    path.write_bytes(content)
+    assert run_command(["doctor", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert next_step in said.partition("next:")[2]
+    assert run_command(["doctor", str(tmp_path)]) == 2
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_a_mistyped_id_is_told_the_nearest(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = config(tmp_path)
+    taught = ["memory", "correct", "Zorvex", "--label", "chemical", "--id", "zorvex-1"]
+    assert run_command([*taught, "--config", path]) == 0
+    said = capsys.readouterr().out
+    assert "Zorvex reaches 0 rows" in said
+    assert "exact" in said
+    assert run_command(["memory", "undo", "zorvex-2", "--config", path]) == 0
+    assert "if another was meant, there are: zorvex-1" in capsys.readouterr().err
 
 
 def test_a_missing_input_is_said_before_the_model_is_loaded(tmp_path: Path, capsys: CAPTURE) -> None:
@@ -100,12 +131,12 @@ def test_a_text_that_is_none_is_an_input_error(content: bytes, tmp_path: Path, c
 
 @pytest.mark.parametrize("arguments", [
     ["memory", "stats"], ["memory", "show", "x"], ["memory", "undo", "x"], ["memory", "export", "out.jsonl"],
-    ["memory", "rebuild"], ["memory", "correct", "x", "--label", "chemical"],
+    ["memory", "rebuild"], ["memory", "correct", "x", "--label", "chemical"], ["memory", "conflicts"],
 ], ids=" ".join)
 def test_redis_down_is_a_service_error(
     arguments: list[str], tmp_path: Path, capsys: CAPTURE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory", "memory_write"):
+    for module in ("memory", "memory_write", "memory_conflicts"):
         monkeypatch.setattr(f"pipelines.commands.{module}.PATIENCE_S", 0.1)
     monkeypatch.chdir(tmp_path)
     path = config(tmp_path, memory={"url": "redis://127.0.0.1:1"})

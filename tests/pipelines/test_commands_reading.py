@@ -93,10 +93,18 @@ def test_the_life_of_an_archive(engram: Engram, config: Path, archive: Path, tmp
 
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
     engram("memory", "export", before, "--config", config)
-    (taught,) = engram("memory", "correct", "--mention", later["mention_id"], "--reject", "--config", config)
+    asked = ("--mention", later["mention_id"], "--reject", "--config", config)
+    (planned,) = engram("memory", "correct", "--dry-run", *asked)
+    assert planned["reach"]["forms"][0]["rows"] == 12
+    assert planned["reach"]["against"]
+    assert engram("memory", "stats", "--config", config)["corrections"] == 0
+    (taught,) = engram("memory", "correct", *asked)
+    assert taught["reach"] == planned["reach"]
     assert taught["status"] == "added"
     shown = engram("memory", "show", later["text"], "--config", config)
     assert any(v["source"] == "reviewer" and v["against"] for cell in shown["cells"] for v in cell["verdicts"])
+    assert any(d["sides"][0]["voices"] for d in shown["disputes"])
+    assert engram("memory", "conflicts", "--config", config)
     assert engram("memory", "stats", "--config", config)["corrections"] == 1
     assert engram("memory", "undo", taught["id"], "--config", config)["status"] == "undone"
     engram("memory", "export", after, "--config", config)
@@ -133,6 +141,33 @@ def test_corrections_come_from_a_file(engram: Engram, config: Path, tmp_path: Pa
     (tmp_path / "c.jsonl").write_text('{"id": "b", "text": "x"}\n{')
     engram("memory", "correct", "--file", tmp_path / "c.jsonl", "--config", config, expect=2)
     assert engram("memory", "stats", "--config", config)["corrections"] == 0, "a broken file teaches nothing of it"
+
+
+def test_a_document_is_reviewed_and_the_review_taken_back(
+    engram: Engram, config: Path, archive: Path, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    engram("backfill", config, archive)
+    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
+    engram("memory", "export", before, "--config", config)
+    start = TEXT.index("history of rash")
+    line = {"doc_id": "d3", "entities": [{"start": start, "end": start + 15, "label": "Habit"}]}
+    reviewed = tmp_path / "r.jsonl"
+    reviewed.write_text(json.dumps(line) + "\n")
+    given = ("memory", "review", "d3", "--file", reviewed, "--config", config)
+    engram(*given, expect=2)                             # neither text nor archive
+    (done,) = engram(*given, "--input", archive)
+    assert (done["status"], done["mentions"], done["new_labels"]) == ("added", 1, ["Habit"])
+    assert engram(*given, "--input", archive)[0]["status"] == "duplicate"
+    shown = engram("memory", "show", "history of rash", "--config", config)
+    assert ("reviewer", "Habit") in {(c["source"], c["label"]) for c in shown["cells"][0]["counts"]}
+    assert "d3" not in {d["doc_id"] for d in engram("review-queue", "--documents", "--config", config)}
+    reviewed.write_text(json.dumps({**line, "text": TEXT + " More."}) + "\n")
+    engram(*given, expect=2)
+    assert run_command([*map(str, given)]) == 2
+    assert "not the one that was read" in capsys.readouterr().err
+    assert engram("memory", "undo", done["id"], "--config", config)["status"] == "undone"
+    engram("memory", "export", after, "--config", config)
+    assert after.read_bytes() == before.read_bytes()
 
 
 def _mentions(root: Path) -> list[dict[str, Any]]:
