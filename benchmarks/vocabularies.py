@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kie_ops import priming
+from kie_ops.candidates import Names
 from kie_ops.dataset import Example, load
 from kie_ops.domain import Domain
 from kie_ops.surface import back_off, key_of_text
-from kie_ops.vocabularies.increments import SOURCE, Imported, of_terms
+from kie_ops.vocabularies.increments import SOURCE, Imported, keys_of, of_terms
 from kie_ops.vocabularies.registry import VOCABULARIES
 from kie_ops.vocabularies.term import Term
 from memory_store.local import LocalStore
@@ -38,6 +39,15 @@ class Unseen:
     """Keys of the distinct dev mentions of one set whose key no training mention has."""
 
     name: str
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A dev document: its names, its marked places in words, and all keys that reading it would look into."""
+
+    names: Names
+    gold: frozenset[tuple[int, int]]
     keys: frozenset[str]
 
 
@@ -68,9 +78,10 @@ def main() -> None:
             for name in ("bc5cdr", "ncbi-disease")}
     unseen = [_unseen(title, *data[name], labels) for title, (name, labels) in SETS.items()]
     known = {k for e in data["bc5cdr"][0] for k in _mentions(e, ())}
+    dev = [_read(e) for e in data["bc5cdr"][1]]
     done: list[tuple[Row, frozenset[str]]] = []
     for name in given.only:
-        done.append(_measure(name, unseen, data["bc5cdr"][1], known))
+        done.append(_measure(name, unseen, dev, known))
         print(json.dumps(asdict(done[-1][0])) if given.as_json else _line(done[-1][0]), flush=True)
     together = frozenset().union(*(keys for row, keys in done if row.name in MEDICAL))
     print("medical together:", {u.name: round(_share(u.keys, together), 3) for u in unseen})
@@ -78,14 +89,14 @@ def main() -> None:
 
 
 def _measure(
-    name: str, unseen: Sequence[Unseen], dev: Sequence[Example], known: Collection[str]
+    name: str, unseen: Sequence[Unseen], dev: Sequence[Read], known: Collection[str]
 ) -> tuple[Row, frozenset[str]]:
     medical = name in MEDICAL
     domain = Domain.load("medical" if medical else "financial")
     start = time.perf_counter()
     terms = list(VOCABULARIES[name].load())
     read = time.perf_counter()
-    made = _imported(name, terms, domain, guarded=True)
+    made = of_terms(terms, domain, name, labels=VOCABULARIES[name].labels)
     counted = time.perf_counter()
     store = LocalStore("benchmark")
     for position, contribution in enumerate(made.contributions):
@@ -95,17 +106,13 @@ def _measure(
     keys = _keys(made)
     right = {}
     if medical:
-        loose = _keys(_imported(name, terms, domain, guarded=False))
+        loose = frozenset(k for t in terms if t.named for n in (t.name, *t.synonyms) for k in keys_of(n))
         right = {"guarded": _right(dev, keys, known), "all": _right(dev, loose, known)}
     row = Row(
         name, made.terms, made.keys, cells, read - start, counted - read, applied - counted, cells * CELL / 2**20,
         sum(made.left_out.values()), {u.name: _share(u.keys, keys) for u in unseen} if medical else {}, right,
     )
     return row, keys
-
-
-def _imported(name: str, terms: list[Term], domain: Domain, *, guarded: bool) -> Imported:
-    return of_terms(terms, domain, name, labels=VOCABULARIES[name].labels, guarded=guarded)
 
 
 def _keys(made: Imported) -> frozenset[str]:
@@ -131,19 +138,23 @@ def _share(wanted: Collection[str], keys: Collection[str]) -> float:
     return sum(any(k in keys for k in (w, *back_off(w))) for w in wanted) / max(1, len(wanted))
 
 
-def _right(dev: Sequence[Example], keys: Collection[str], known: Collection[str]) -> tuple[int, int]:
+def _read(example: Example) -> Read:
+    names = priming.names_of(example.document)
+    gold = frozenset((first, last) for first, last, _, _ in priming.marks(example, names))
+    return Read(names, gold, frozenset(names.keys()))
+
+
+def _right(dev: Sequence[Read], keys: frozenset[str], known: Collection[str]) -> tuple[int, int]:
     """(places that are mentions, places) where a name stands that training does not know; longest names first."""
     hits = places = 0
-    for example in dev:
-        names = priming.names_of(example.document)
-        gold = {(first, last) for first, last, _, _ in priming.marks(example, names)}
+    for each in dev:
         taken: set[int] = set()
-        found = {(first, last) for key, first, last in names.spans(keys) if key not in known}
+        found = {(first, last) for key, first, last in each.names.spans(each.keys & keys) if key not in known}
         for first, last in sorted(found, key=lambda s: (s[0] - s[1], s[0])):
             if taken.isdisjoint(range(first, last + 1)):
                 taken.update(range(first, last + 1))
                 places += 1
-                hits += (first, last) in gold
+                hits += (first, last) in each.gold
     return hits, places
 
 
