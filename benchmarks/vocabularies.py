@@ -25,7 +25,6 @@ from kie_ops.domain import Domain
 from kie_ops.surface import back_off, key_of_text
 from kie_ops.vocabularies.increments import SOURCE, Imported, keys_of, of_terms
 from kie_ops.vocabularies.registry import VOCABULARIES
-from kie_ops.vocabularies.term import Term
 from memory_store.local import LocalStore
 
 MEDICAL, CELL = ("hpo", "icd10cm", "drugs"), 280
