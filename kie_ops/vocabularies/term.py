@@ -25,6 +25,6 @@ class Term:
 
 
 def coded(system: str, id: str) -> str:
-    """``SYSTEM:ID``; an id that states its own system stays as it is, blanks and separators of fields are replaced."""
+    """``SYSTEM:ID``; an id that states its own system stays as it is; ``|``, which separates fields, is replaced."""
     id = id.strip().replace("|", "¦")
     return id if not system or ":" in id else f"{system}:{id}"

@@ -1,9 +1,10 @@
 import pytest
 
 from kie_ops.candidates import Names
-from kie_ops.evidence import Knowledge
+from kie_ops.evidence import Knowledge, concept_rows
 from kie_ops.linking import concept
 from kie_ops.memory import Cell, field
+from kie_ops.records import Evidence
 from kie_ops.surface import FOLDED
 from tests.kie_ops.gate_fixtures import SCHEME, reading
 
@@ -39,3 +40,32 @@ def test_other_labels_and_no_memory_say_nothing() -> None:
     assert linked(other) is None
     assert concept(Names(reading("ASA")), 0, 0, "Drug", None) is None
     assert linked(named("x", training=("M:1", 1)), text="2019") is None
+
+
+def test_tied_concepts_give_way_to_the_ancestor_that_a_vocabulary_says_they_share() -> None:
+    def broader(which: str, ancestor: str, steps: int) -> str:
+        return field("vocabulary", SCHEME, "broader", "Drug", which, ancestor, str(steps))
+
+    tied = named("ASA", vocabulary=("M:1", 1), training=("M:0", 0)).counts | {
+        field("vocabulary", SCHEME, "concept", "Drug", "M:2", "2031"): 1,
+        broader("M:1", "M:8", 1): 1, broader("M:2", "M:8", 1): 1, broader("M:1", "M:9", 2): 1,
+        broader("M:2", "M:9", 2): 1,
+    }
+    assert linked(Cell("ASA", tied)) == "M:8"
+    said = {field("reviewer", SCHEME, "concept", "Drug", "M:2"): 1}
+    assert linked(Cell("ASA", tied | said)) == "M:2", "no tie"
+    apart = {name: count for name, count in tied.items() if "|broader|" not in name}
+    assert linked(Cell("ASA", apart)) == "M:1", "nothing shared: the first in the alphabet"
+
+
+def test_evidence_names_the_release_of_the_code_system() -> None:
+    cell = Cell("ASA", {
+        field("vocabulary", SCHEME, "concept", "Drug", "M:2", "2031"): 1,
+        field("training", SCHEME, "concept", "Drug", "M:2"): 4, field("training", SCHEME, "concept", "Drug", "M:3"): 1,
+    })
+    names, knowledge = Names(reading("ASA")), Knowledge({"ASA": cell}, SCHEME)
+    assert concept_rows(names, 0, 0, "Drug", "M:2", knowledge) == (
+        Evidence("ASA", "training", "concept", "Drug|M:2", 4),
+        Evidence("ASA", "vocabulary", "concept", "Drug|M:2|2031", 1),
+    )
+    assert concept_rows(names, 0, 0, "Drug", None, knowledge) == ()

@@ -18,9 +18,8 @@ from kie_ops.vocabularies.hierarchy import above, below, shared
 from kie_ops.vocabularies.increments import keys_of, of_terms
 from kie_ops.vocabularies.registry import VOCABULARIES, form_of
 from kie_ops.vocabularies.term import Term
-from tests.kie_ops.tiny import domain
+from tests.kie_ops.gate_fixtures import SCHEME, domain
 
-SCHEME = next(iter(domain().schemes))
 OBO = """format-version: 1.2
 data-version: zo/releases/2031-05-01
 ontology: zo
@@ -99,8 +98,9 @@ def test_mrconso_and_mrrel(tmp_path: Path) -> None:
     def row(cui: str, text: str, *, ts: str = "S", lang: str = "ENG", suppress: str = "N") -> str:
         return f"{cui}|{lang}|{ts}|L|PF|S|Y|A||||ZO|PT|1|{text}|0|{suppress}||\n"
 
-    path = written(tmp_path, "MRCONSO.RRF", row("C1", "glow") + row("C1", "Glowing", ts="P") + row("C1", "Licht", lang="GER")
-                   + row("C1", "old", suppress="O") + row("C2", "Dim hand", ts="P") + row("C3", "x", lang="GER"))
+    rows = (row("C1", "glow"), row("C1", "Glowing", ts="P"), row("C1", "Licht", lang="GER"),
+            row("C1", "old", suppress="O"), row("C2", "Dim hand", ts="P"), row("C3", "x", lang="GER"))
+    path = written(tmp_path, "MRCONSO.RRF", "".join(rows))
     written(tmp_path, "MRREL.RRF", "C2|A|AUI|PAR|C1|A|AUI||R||ZO|ZO||||\nC1|A|AUI|CHD|C4|A|AUI||R||ZO|ZO||||\n")
     first, second = mrconso.load(path, version="2031AA")
     assert first == Term("Glowing", None, "UMLS:C1", ("glow",), (), "UMLS", "2031AA")
@@ -115,7 +115,7 @@ def test_csv_with_synonyms_and_parents(tmp_path: Path) -> None:
     assert term == Term("Dim hand", "Disease", "OWN:7", ("dull hand", "faint hand"), ("OWN:1", "OWN:2"), "OWN", "3")
     (tabbed,) = csv_file.load(written(tmp_path, "own.tsv", "term\tid\nDim hand\tX:7\n"), label="Disease")
     assert (tabbed.concept, tabbed.system, tabbed.label) == ("X:7", "X", "Disease")
-    with pytest.raises(InputError, match="line 2.*label"):
+    with pytest.raises(InputError, match=r"line 2.*label"):
         list(csv_file.load(written(tmp_path, "none.csv", "term\nDim hand\n")))
 
 

@@ -55,7 +55,9 @@ def engram(capsys: CAPTURE, config: Path) -> Engram:
     return run
 
 
-def test_an_ontology_is_imported_shown_and_taken_back(engram: Engram, tmp_path: Path, config: Path, capsys: CAPTURE) -> None:
+def test_an_ontology_is_imported_shown_and_taken_back(
+    engram: Engram, tmp_path: Path, config: Path, capsys: CAPTURE
+) -> None:
     (tmp_path / "zo.obo").write_text(OBO)
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
     engram("memory", "export", before)
