@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,11 @@ REVIEWS = 0.06
 
 
 def fit(
-    domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1
+    domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1, own: bool = False
 ) -> tuple[Gate, dict[str, Cell]]:
     """The gate, from at most `documents` dev documents a scheme, and the shipped memory's cells.
 
+    `own`: whether decisions may use what the pipeline reads itself (measured to help nothing: docs/memory.md).
     Raises InputError for data, ModelError for weights that do not fit.
     """
     model = TextModel.load(domain)
@@ -60,19 +62,20 @@ def fit(
     read = {s: _read(model, s, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
     _say(f"read {sum(map(len, read.values()))} dev documents")
     text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
-    gate = Gate(text, {}, dict.fromkeys(domain.schemes, 0.5), {}, {})
+    gate = Gate(text, {}, dict.fromkeys(domain.schemes, 0.5), {}, {}, own)
     items = {s: _items(domain, gate, s, read[s]) for s in domain.schemes}
-    samples = {s: _samples(items[s], text[s], training[s], seed) for s in domain.schemes}
+    samples = {s: _samples(items[s], text[s], training[s], seed, own) for s in domain.schemes}
     _say("simulated streams")
     trust = {s: _memory_gate(domain, s, samples[s], seed) for s in domain.schemes}
-    gate = Gate(text, trust, gate.thresholds, {}, {})
-    gate = Gate(text, gate.memory, {s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes}, {}, {})
+    gate = replace(gate, memory=trust)
+    gate = replace(gate, thresholds={s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes})
     memory = {s: priming.cells_of(training[s]) for s in domain.schemes}
     words = {s: _dictionary(items[s], memory[s]) for s in domain.schemes}
-    extractor = Extractor(model, Gate(text, gate.memory, gate.thresholds, {}, words))
+    gate = replace(gate, dictionary=words)
+    extractor = Extractor(model, gate)
     relations = {s: _relations(extractor, s, read[s], memory[s]) for s in domain.relations}
     cells = priming.cells_of(c for s in domain.schemes for c in training[s])
-    return Gate(text, gate.memory, gate.thresholds, relations, words), cells
+    return replace(gate, relations=relations), cells
 
 
 def _read(
@@ -105,12 +108,12 @@ def _items(domain: Domain, gate: Gate, scheme: str, read: Sequence[tuple[Example
 
 
 def _samples(
-    items: Sequence[Item], text: TextGate, training: Sequence[Contribution], seed: int
+    items: Sequence[Item], text: TextGate, training: Sequence[Contribution], seed: int, own: bool
 ) -> dict[Plan, list[Sample]]:
     out = {}
     for number, plan in enumerate(PLANS):
         rng = np.random.default_rng([seed, number])
-        out[plan] = list(stream(items, text, base(training, plan, rng, items), plan, rng))
+        out[plan] = list(stream(items, text, base(training, plan, rng, items), plan, rng, own=own))
     return out
 
 
@@ -205,11 +208,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("domain", help="a shipped domain's name, or the folder of a trained one")
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each scheme")
     parser.add_argument("--documents", type=int, help="dev documents a scheme, at most; default: all")
+    parser.add_argument("--own", action="store_true", help="let decisions use what the pipeline reads itself")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     try:
         domain = Domain.load(given.domain)
-        gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed)
+        gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed, own=given.own)
         folder = Path(domain.folder or ".")
         gate.save(folder / GATE)
         size = frozen_memory.write(cells.values(), folder / MEMORY)
