@@ -265,7 +265,7 @@ def prolonged(sample: Sample, rng: np.random.Generator) -> Evidenced:
     return _evidenced(sample, take, raw, sample.h[take], sample.right[take].astype(np.float64))
 
 
-def reviewed_anew(sample: Sample, share: float, rng: np.random.Generator) -> Evidenced:
+def reviewed_anew(sample: Sample, share: float, rng: np.random.Generator, *, own: bool = True) -> Evidenced:
     """Candidates with one further word of a reviewer, who is right in `TRUSTED` of the cases.
 
     This is the explicit prior on reviewers: dev labels alone cannot show it, as a person who corrects a stream may
@@ -276,7 +276,7 @@ def reviewed_anew(sample: Sample, share: float, rng: np.random.Generator) -> Evi
     take = np.flatnonzero(rng.random(len(sample.candidates)) < share)
     n = len(take)
     raw = np.expm1(sample.remembered.counts[take])
-    for source in (SOURCES.index("training"), SELF):
+    for source in (SOURCES.index("training"), SELF) if own else (SOURCES.index("training"),):
         other = rng.random(n) < 0.4
         raw[other, :, source] = 0.0
         raw[np.flatnonzero(other), 0, source, rng.choice([0, NONE], n)[other]] = np.exp(

@@ -66,7 +66,7 @@ def fit(
     items = {s: _items(domain, gate, s, read[s]) for s in domain.schemes}
     samples = {s: _samples(items[s], text[s], training[s], seed, own) for s in domain.schemes}
     _say("simulated streams")
-    trust = {s: _memory_gate(domain, s, samples[s], seed) for s in domain.schemes}
+    trust = {s: _memory_gate(domain, s, samples[s], seed, own) for s in domain.schemes}
     gate = replace(gate, memory=trust)
     gate = replace(gate, thresholds={s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes})
     memory = {s: priming.cells_of(training[s]) for s in domain.schemes}
@@ -118,7 +118,7 @@ def _samples(
 
 
 def _memory_gate(
-    domain: Domain, scheme: str, plans: Mapping[Plan, Sequence[Sample]], seed: int
+    domain: Domain, scheme: str, plans: Mapping[Plan, Sequence[Sample]], seed: int, own: bool
 ) -> MemoryGate:
     """m and w_s of one scheme; those that people correct also learn from reviews (see gate_simulation)."""
     rng = np.random.default_rng([seed, 1_000])
@@ -126,7 +126,7 @@ def _memory_gate(
     alone = Evidenced.join(parts)
     parts += [prolonged(s, rng) for some in plans.values() for s in some]
     if scheme in domain.output.entities:
-        parts += [reviewed_anew(s, REVIEWS, rng) for some in plans.values() for s in some]
+        parts += [reviewed_anew(s, REVIEWS, rng, own=own) for some in plans.values() for s in some]
     data = Evidenced.join(parts)
     gate = fit_memory(data, domain.schemes[scheme].labels)
     _say(f"{scheme}: gate fitted on {len(data.h)} candidates; log loss of text alone {_loss(alone.h, alone.right):.4f}")
