@@ -92,13 +92,16 @@ class Names:
                         out.add(stems)
         return out
 
-    def words(self) -> Iterator[tuple[str, int, int]]:
-        """(key, first, last) of single words that may be a name, as they stand; without short forms."""
-        for n, token in enumerate(self.surfaces.tokens):
-            if token.kind == WORD and token.edge:
-                key = self.raw_key(n, n)
-                if key is not None and key not in self.long_forms:
-                    yield key, n, n
+    def words(self, width: int = 1) -> Iterator[tuple[str, int, int]]:
+        """(key, first, last) of phrases of `width` words that may be a name, as they stand; without short forms."""
+        tokens = self.surfaces.tokens
+        for begin, end in self.surfaces.sentences.tolist():
+            for n in range(begin, end - width + 1):
+                last = n + width - 1
+                if tokens[n].edge and tokens[last].edge and all(t.kind == WORD for t in tokens[n : last + 1]):
+                    key = self.raw_key(n, last)
+                    if key is not None and key not in self.long_forms:
+                        yield key, n, last
 
     def spans(self, wanted: Collection[str]) -> Iterator[tuple[str, int, int]]:
         """(key, first, last) of n-grams with a key or back-off key in `wanted`."""

@@ -200,11 +200,14 @@ def parts(names: Names, first: int, last: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys(spans))[:MAX_PARTS]
 
 
-def apart(names: Names, whole: Sequence[tuple[int, int]]) -> Iterator[str]:
-    """Keys of the document's single words that share no word with the spans `whole`, each once, in order of place."""
+def apart(names: Names, whole: Sequence[tuple[int, int]], width: int = 1) -> Iterator[str]:
+    """Keys of the document's phrases of `width` words that share none with the spans `whole`, each once, in order."""
     taken = {word for first, last in whole for word in range(first, last + 1)}
     inside = {names.raw_key(first, last) for first, last in whole}
-    yield from dict.fromkeys(key for key, first, _ in names.words() if first not in taken and key not in inside)
+    yield from dict.fromkeys(
+        key for key, first, last in names.words(width)
+        if key not in inside and taken.isdisjoint(range(first, last + 1))
+    )
 
 
 class _Borders:

@@ -74,8 +74,8 @@ PLANS = (
     Plan(1.0, reviewed=1.0, attack=COMMON_WORDS), Plan(1.0, reviewed=0.5, attack=RANDOM),
     Plan(1.0, reviewed=1.0, attack=BOUNDARY), Plan(0.3, vocabulary=0.5, reviewed=1.0, attack=SYSTEMATIC),
     Plan(0.1, wrong=0.1, reviewed=0.3), Plan(0.0, vocabulary=0.5), Plan(0.0, vocabulary=0.5, shift=0.5),
-    Plan(0.0, reviewed=0.3, shift=0.4), Plan(0.3, reviewed=1.0, shift=0.6, attack=COMMON_WORDS),
-    Plan(1.0, vocabulary=0.5, reviewed=0.3, shift=0.3),
+    Plan(1.0, reviewed=0.1, shift=0.5), Plan(0.3, reviewed=1.0, shift=0.6, attack=COMMON_WORDS),
+    Plan(1.0, vocabulary=0.5, reviewed=0.3, shift=0.3), Plan(1.0, vocabulary=0.5, shift=0.6),
 )
 
 
@@ -111,7 +111,7 @@ def stream(
     `own`: whether the gate sees what the pipeline has read itself.
     """
     memory = Overlay(base)
-    seed = int(rng.integers(1 << 31))
+    seed = _seed(plan)
     common = common_words((i.sketch.names, marked(i.example, i.sketch.names)) for i in items) if plan.attack else None
     attack = Attack(plan.attack, plan.attacked, seed, common) if common is not None else None
     for item in items:
@@ -129,13 +129,43 @@ def stream(
             memory.add(_review(item, attack) if whole else _corrections(item))
 
 
+def _seed(plan: Plan) -> int:
+    return zlib.crc32(repr(plan).encode())
+
+
 def shifted(found: Candidates, h: np.ndarray, truth: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Text odds of a tagger that does not know `share` of the names, and takes some others for names."""
     out = h.copy()
     for n, key in enumerate(found.keys if share else ()):
-        rng = np.random.default_rng([seed, zlib.crc32((key or "").encode())])
+        rng = _of_key(key or "", seed)
         if rng.random() < (share if truth[n] else share / 20):
             out[n] = min(h[n], rng.uniform(-7.0, -0.5)) if truth[n] else max(h[n], rng.uniform(-1.0, 3.0))
+    return out
+
+
+def _of_key(key: str, seed: int) -> np.random.Generator:
+    """What is drawn for a key is the same wherever it is drawn: its first number says whether the tagger knows it."""
+    return np.random.default_rng([seed, zlib.crc32(key.encode())])
+
+
+def _elsewhere(cells: Mapping[str, Cell], share: float, seed: int) -> dict[str, Cell]:
+    """Training memory of texts or rules of another kind: names that the tagger does not know are none of its names
+    either; it has not seen them, or (half of them) has counted them as nothing.
+    """
+    out: dict[str, Cell] = {}
+    for key, cell in cells.items():
+        rng = _of_key(key, seed)
+        counts = dict(cell.counts)
+        if rng.random() < share:
+            nothing = rng.random() < 0.5
+            for name in cell.counts:
+                source, scheme, outcome, _ = split_field(name)
+                if source == "training" and outcome == "entity":
+                    number = counts.pop(name)
+                    if nothing:
+                        none = field("training", scheme, "none")
+                        counts[none] = counts.get(none, 0) + number
+        out[key] = replace(cell, counts=counts)
     return out
 
 
@@ -180,6 +210,8 @@ def base(
     """The memory a stream of `items` starts with."""
     some = [c for c in training if rng.random() < plan.training]
     cells = cells_of([*some, _vocabulary(training, items, plan.vocabulary, rng)])
+    if plan.shift:
+        cells = _elsewhere(cells, plan.shift, _seed(plan))
     return _spoilt(cells, plan.wrong, rng) if plan.wrong else cells
 
 
@@ -265,7 +297,7 @@ def prolonged(sample: Sample, rng: np.random.Generator) -> Evidenced:
     return _evidenced(sample, take, raw, sample.h[take], sample.right[take].astype(np.float64))
 
 
-def reviewed_anew(sample: Sample, share: float, rng: np.random.Generator) -> Evidenced:
+def reviewed_anew(sample: Sample, share: float, rng: np.random.Generator, *, own: bool = True) -> Evidenced:
     """Candidates with one further word of a reviewer, who is right in `TRUSTED` of the cases.
 
     This is the explicit prior on reviewers: dev labels alone cannot show it, as a person who corrects a stream may
@@ -276,7 +308,7 @@ def reviewed_anew(sample: Sample, share: float, rng: np.random.Generator) -> Evi
     take = np.flatnonzero(rng.random(len(sample.candidates)) < share)
     n = len(take)
     raw = np.expm1(sample.remembered.counts[take])
-    for source in (SOURCES.index("training"), SELF):
+    for source in (SOURCES.index("training"), SELF) if own else (SOURCES.index("training"),):
         other = rng.random(n) < 0.4
         raw[other, :, source] = 0.0
         raw[np.flatnonzero(other), 0, source, rng.choice([0, NONE], n)[other]] = np.exp(

@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +51,12 @@ REVIEWS = 0.06
 
 def fit(
     domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1, tagger: Domain | None = None,
-    memory_parts: Sequence[str] = ("train",),
+    memory_parts: Sequence[str] = ("train",), own: bool = False,
 ) -> tuple[Gate, dict[str, Cell]]:
     """The gate, from at most `documents` dev documents a scheme, and the shipped memory's cells, of `memory_parts`.
 
     `tagger`: whose readings of dev are fitted to, where `domain` itself was trained on dev.
+    `own`: whether decisions may use what the pipeline reads itself (measured to help nothing: docs/memory.md).
     Raises InputError for data, ModelError for weights that do not fit.
     """
     model = TextModel.load(tagger or domain)
@@ -66,22 +68,23 @@ def fit(
     read = {s: _read(model, s, dataset.split(data, domain, s, "dev")[:documents]) for s in domain.schemes}
     _say(f"read {sum(map(len, read.values()))} dev documents")
     text = {s: _text_gate(domain, s, read[s]) for s in domain.schemes}
-    gate = Gate(text, {}, dict.fromkeys(domain.schemes, 0.5), {}, {})
+    gate = Gate(text, {}, dict.fromkeys(domain.schemes, 0.5), {}, {}, own)
     items = {s: _items(domain, gate, s, read[s]) for s in domain.schemes}
-    samples = {s: _samples(items[s], text[s], training[s], seed) for s in domain.schemes}
+    samples = {s: _samples(items[s], text[s], training[s], seed, own) for s in domain.schemes}
     _say("simulated streams")
-    trust = {s: _memory_gate(domain, s, samples[s], seed) for s in domain.schemes}
-    gate = Gate(text, trust, gate.thresholds, {}, {})
-    gate = Gate(text, gate.memory, {s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes}, {}, {})
+    trust = {s: _memory_gate(domain, s, samples[s], seed, own) for s in domain.schemes}
+    gate = replace(gate, memory=trust)
+    gate = replace(gate, thresholds={s: _threshold(domain, gate, s, samples[s]) for s in domain.schemes})
     memory = {s: priming.cells_of(training[s]) for s in domain.schemes}
     cells = priming.cells_of(c for s in domain.schemes for c in training[s])
     words = {s: _dictionary(items[s], memory[s]) for s in domain.schemes}
-    extractor = Extractor(model, Gate(text, gate.memory, gate.thresholds, {}, words))
+    gate = replace(gate, dictionary=words)
+    extractor = Extractor(model, gate)
     relations = {s: _relations(extractor, s, read[s], cells, gold[s]) for s in domain.relations}
     if tuple(memory_parts) != ("train",):
         shown = {s: [e for p in memory_parts for e in dataset.split(data, domain, s, p)] for s in domain.schemes}
         cells = priming.cells_of(c for s in domain.schemes for c in priming.training(shown[s]))
-    return Gate(text, gate.memory, gate.thresholds, relations, words), cells
+    return replace(gate, relations=relations), cells
 
 
 def _read(
@@ -114,17 +117,17 @@ def _items(domain: Domain, gate: Gate, scheme: str, read: Sequence[tuple[Example
 
 
 def _samples(
-    items: Sequence[Item], text: TextGate, training: Sequence[Contribution], seed: int
+    items: Sequence[Item], text: TextGate, training: Sequence[Contribution], seed: int, own: bool
 ) -> dict[Plan, list[Sample]]:
     out = {}
     for number, plan in enumerate(PLANS):
         rng = np.random.default_rng([seed, number])
-        out[plan] = list(stream(items, text, base(training, plan, rng, items), plan, rng))
+        out[plan] = list(stream(items, text, base(training, plan, rng, items), plan, rng, own=own))
     return out
 
 
 def _memory_gate(
-    domain: Domain, scheme: str, plans: Mapping[Plan, Sequence[Sample]], seed: int
+    domain: Domain, scheme: str, plans: Mapping[Plan, Sequence[Sample]], seed: int, own: bool
 ) -> MemoryGate:
     """m and w_s of one scheme; those that people correct also learn from reviews (see gate_simulation)."""
     rng = np.random.default_rng([seed, 1_000])
@@ -132,7 +135,7 @@ def _memory_gate(
     alone = Evidenced.join(parts)
     parts += [prolonged(s, rng) for some in plans.values() for s in some]
     if scheme in domain.output.entities:
-        parts += [reviewed_anew(s, REVIEWS, rng) for some in plans.values() for s in some]
+        parts += [reviewed_anew(s, REVIEWS, rng, own=own) for some in plans.values() for s in some]
     data = Evidenced.join(parts)
     gate = fit_memory(data, domain.schemes[scheme].labels)
     _say(f"{scheme}: gate fitted on {len(data.h)} candidates; log loss of text alone {_loss(alone.h, alone.right):.4f}")
@@ -228,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("domain", help="a shipped domain's name, or the folder of a trained one")
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each scheme")
     parser.add_argument("--documents", type=int, help="dev documents a scheme, at most; default: all")
+    parser.add_argument("--own", action="store_true", help="let decisions use what the pipeline reads itself")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tagger", help="a domain of the same labels that has not seen dev; default: DOMAIN itself")
     parser.add_argument("--memory-parts", default="train", help="whose names are shipped: train, or train,dev")
@@ -236,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         domain = Domain.load(given.domain)
         tagger = Domain.load(given.tagger) if given.tagger else None
         gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed, tagger=tagger,
-                          memory_parts=given.memory_parts.split(","))
+                          memory_parts=given.memory_parts.split(","), own=given.own)
         folder = Path(domain.folder or ".")
         gate.save(folder / GATE)
         size = frozen_memory.write(cells.values(), folder / MEMORY)

@@ -24,9 +24,9 @@ from kie_ops.vocabularies.increments import of_terms
 from kie_ops.words import split
 
 _MESH = re.compile(r"[CD]\d{6,9}")
-COMMON = 2
-"""Documents that hold a word which is never a mention, from which on it is counted as none: that ordinary words are
-usually nothing is what a wrong label, or a vocabulary's careless term, has to be weighed against."""
+COMMON = {1: 2, 2: 4}
+"""By number of words: in how many documents a phrase stands that is never a mention, before it is counted as none.
+That ordinary words are usually nothing is what a wrong label, or a vocabulary's careless term, is weighed against."""
 
 
 def training(examples: Sequence[Example]) -> Iterator[Contribution]:
@@ -36,13 +36,14 @@ def training(examples: Sequence[Example]) -> Iterator[Contribution]:
     and of ordinary words (COMMON), the documents in which they are part of a longer one, cross a border or are none.
     """
     known: set[str] = set()
-    seen: Counter[str] = Counter()
+    seen: dict[int, Counter[str]] = {width: Counter() for width in COMMON}
     for example in examples:
         names = names_of(example.document)
-        seen.update({key for key, _, _ in names.words()})
+        for width in COMMON:
+            seen[width].update({key for key, _, _ in names.words(width)})
         for first, last, _, _ in marks(example, names):
             known.update(names.written(first, last))
-    common = {key for key, documents in seen.items() if documents >= COMMON} - known
+    common = {key for width, least in COMMON.items() for key, n in seen[width].items() if n >= least} - known
     shown: set[str] = set()
     kinds = pair_history.kinds(examples)
     for example in examples:
@@ -72,7 +73,10 @@ def _document(
                 fields.add((part, field("training", scheme, "part", label)))
     fields.update(_others(names, scheme, marked, known))
     whole = [(first, last) for first, last, _, _ in marked]
-    fields.update((key, field("training", scheme, "none")) for key in apart(names, whole) if key in common)
+    fields.update(
+        (key, field("training", scheme, "none"))
+        for width in COMMON for key in apart(names, whole, width) if key in common
+    )
     fields.update(_pairs(example, names, marked))
     named = [(label, coded(gold.concept), key) for first, last, gold, label in marked
              if gold.concept and (key := names.key(first, last)) is not None]
