@@ -18,8 +18,8 @@ from kie_ops.stems import bag, stems_of
 
 TEXT = (
     "logit", "rival_head", "rival_tail", "rival_label", "best", "gap", "apart", "same_sentence", "together",
-    "head_mentions", "tail_mentions", "head_share", "tail_share", "head_title", "tail_title", "head_first", "tail_first",
-    "head_before", "nearest_head", "nearest_tail", "heads", "tails", "general", "special", "same_label",
+    "head_mentions", "tail_mentions", "head_share", "tail_share", "head_title", "tail_title", "head_first",
+    "tail_first", "head_before", "nearest_head", "nearest_tail", "heads", "tails", "general", "special", "same_label",
 )
 """The logit; how far it is above the best other head of the tail, the best other tail of the head, the best other
 label of the pair; whether it is the best of all three; log words between the nearest mentions, sentences apart, whether
