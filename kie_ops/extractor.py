@@ -26,8 +26,8 @@ from kie_ops.gate import Calibration, Gate
 from kie_ops.linking import concepts
 from kie_ops.memory import Cell, Contribution, Memory
 from kie_ops.model import TextModel
-from kie_ops.records import Document, Event, Mention, Reading, Relation, span_id
 from kie_ops.pairs import Item
+from kie_ops.records import Document, Event, Mention, Reading, Relation, span_id
 from kie_ops.relations import Related
 from kie_ops.text_reading import TextReading
 

@@ -86,9 +86,9 @@ class MemoryGate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Log-odds of a pair: scale·logit + bias, plus what further features say (see pair_evidence), plus
-    `trust` times the `prior` of the two ends' labels (by :func:`type_name`).  Emitted from the probability `threshold` on; where an end has no concept
-    from `unnamed` on, if that is higher.
+    """Log-odds of a pair: scale·logit + bias, plus what further features say (see pair_evidence), plus `trust` times
+    the `prior` of the two ends' labels (by :func:`type_name`).  Emitted from the probability `threshold` on; where an
+    end has no concept from `unnamed` on, if that is higher.
 
     What memory says is bounded by PAIR_BOUND: alone it never makes a relation.
     """

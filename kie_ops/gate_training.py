@@ -188,8 +188,8 @@ def _relations(
     some = [rated(extractor, scheme, example, sketch, cells, prior) for example, sketch in read]
     fitted = pair_fit.fit(some, prior)
     f1 = {f"{model} {shrinkage:g}": round(100 * f, 1) for (model, shrinkage), f in fitted.f1.items()}
-    _say(f"{scheme}: relations by {fitted.model}, from probability {fitted.calibration.threshold:.2f} on; F1 of held-out"
-         f" folds {f1}; {sum(r.missed for r in some)} gold ones are no candidates")
+    _say(f"{scheme}: relations by {fitted.model}, from probability {fitted.calibration.threshold:.2f} on; F1 of"
+         f" held-out folds {f1}; {sum(r.missed for r in some)} gold ones are no candidates")
     return fitted.calibration
 
 

@@ -1,8 +1,8 @@
 """Concept ids of a document's mentions, from what memory counted: who said it weighs more than how often.
 
-A mention is looked up by its key, by its back-off keys, by its bag of stems (:mod:`kie_ops.stems`), and under what other
-schemes call it.  Where memory knows none of these, it takes the id of another mention of the document whose words hold
-its own or are held by them; at last, that of its longest part that has one ("severe cough" as cough).
+A mention is looked up by its key, by its back-off keys, by its bag of stems (:mod:`kie_ops.stems`), and under what
+other schemes call it.  Where memory knows none of these, it takes the id of another mention of the document whose words
+hold its own or are held by them; at last, that of its longest part that has one ("severe cough" as cough).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What speaks for a pair besides the head's logit: its place in the text, its rivals, and what memory counted of it.
 
 Document-level features follow those that made classifiers of chemical-induced disease work (Peng et al., "Improving
-chemical disease relation extraction with rich features and weakly labeled data", J. Cheminform. 2016; Xu et al., "CD-REST",
-Database 2016): mentions, title, main chemical, distance, the more specific disease, and known pairs.
+chemical disease relation extraction with rich features and weakly labeled data", J. Cheminform. 2016; Xu et al.,
+"CD-REST", Database 2016): mentions, title, main chemical, distance, the more specific disease, and known pairs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from kie_ops.stems import bag, stems_of
 
 TEXT = (
     "logit", "rival_head", "rival_tail", "rival_label", "best", "gap", "apart", "same_sentence", "together",
-    "head_mentions", "tail_mentions", "head_share", "tail_share", "head_title", "tail_title", "head_first", "tail_first",
-    "head_before", "nearest_head", "nearest_tail", "heads", "tails", "general", "special", "same_label",
+    "head_mentions", "tail_mentions", "head_share", "tail_share", "head_title", "tail_title", "head_first",
+    "tail_first", "head_before", "nearest_head", "nearest_tail", "heads", "tails", "general", "special", "same_label",
 )
-"""The logit; how far it is above the best other head of the tail, the best other tail of the head, the best other label
-of the pair; whether it is the best of all three; log words between the nearest mentions, sentences apart, whether none,
-log of the sentences that hold both; log mentions and share of the most frequent rival's mentions of head and tail;
-whether in the first sentence; whether the first of their label; whether the head comes first; whether no other head
-(tail) of the label is nearer; log number of heads and tails; whether another tail of the document is more special
+"""The logit; how far it is above the best other head of the tail, the best other tail of the head, the best other
+label of the pair; whether it is the best of all three; log words between the nearest mentions, sentences apart, whether
+none, log of the sentences that hold both; log mentions and share of the most frequent rival's mentions of head and
+tail; whether in the first sentence; whether the first of their label; whether the head comes first; whether no other
+head (tail) of the label is nearer; log number of heads and tails; whether another tail of the document is more special
 (its words hold this one's) or more general; whether the relation's label is that of the tail."""
 MEMORY = ("known", "known_not", "head_rate", "head_mass", "tail_rate", "tail_mass")
 """Log documents in which the pair was related, or was there and was not; smoothed log-odds that the head (tail) is
@@ -171,7 +171,8 @@ def _tallies(
         found: dict[tuple[str, str], list[int]] = {}
         for name, count in (cell.counts if cell else {}).items():
             source, whose, outcome, rest = split_field(name)
-            if whose == scheme and source in SOURCES and count > 0 and len(rest) > 1 and outcome in (side, f"no {side}"):
+            mine = whose == scheme and source in SOURCES and outcome in (side, f"no {side}")
+            if mine and count > 0 and len(rest) > 1:
                 found.setdefault((rest[0], rest[1]), [0, 0])[outcome != side] += count
         for (label, other), (yes, no) in found.items():
             before = out.setdefault(label, {}).get(other, (0, 0))

@@ -1,8 +1,8 @@
 """Fits the calibration of pairs: a logistic regression on pair features, its settings chosen by cross-validation.
 
 Three nested models compete (the logit alone as in Platt 1999, all that the text shows, and memory too), each with
-several strengths of shrinkage; folds are of documents.  The threshold is that of the best F1 of the out-of-fold odds, end
-to end: gold relations that are no candidates count as missed.
+several strengths of shrinkage; folds are of documents.  The threshold is that of the best F1 of the out-of-fold odds,
+end to end: gold relations that are no candidates count as missed.
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ def fit(rated: Sequence[Rated], prior: Mapping[str, float] | None = None) -> Fit
     weights = _regress(data, np.ones(len(data.right), dtype=bool), MODELS[best[0]], best[1])
     _, threshold, unnamed = scores[best]
     named = {name: float(w) for name, w in zip(FEATURES, weights.by_feature, strict=True) if w and name != "logit"}
-    cut = Calibration(weights.by_feature[0] / LOGIT, weights.bias, threshold, unnamed, named, dict(sorted((prior or {}).items())),
-                      weights.prior)
+    types = dict(sorted((prior or {}).items()))
+    scale = float(weights.by_feature[0]) / LOGIT
+    cut = Calibration(scale, weights.bias, threshold, unnamed, named, types, weights.prior)
     return Fitted(cut, *best, {at: score[0] for at, score in scores.items()})
 
 

@@ -30,8 +30,7 @@ def fields(
     source: str, scheme: str, known: Collection[Kind], named: Sequence[tuple[str, str, str]],
     related: Collection[tuple[str, str, str]],
 ) -> Iterator[tuple[str, str]]:
-    """(key, field) of one document: `named` are its mentions' (label, concepts, key), `related` its (head, tail, label).
-    """
+    """(key, field) of one document: `named`: its mentions' (label, concepts, key); `related`: (head, tail, label)."""
     bags: dict[tuple[str, str], set[str]] = {}
     for label, joined, key in named:
         for concept in joined.split("|"):

@@ -1,8 +1,9 @@
 """Scores of relations end to end, beside simple rules on the same spans (see relation_heuristics).
 
-Spans are the predicted ones, or gold ones with concepts from memory, or gold ones with gold concepts.  Between concepts,
-a predicted pair of which memory knows no concept is an error; "ours, named" leaves such pairs out.  "possible" is what
-spans and concepts allow: all gold relations among the candidates.  Differences to the best rule are paired over documents.
+Spans are the predicted ones, or gold ones with concepts from memory, or gold ones with gold concepts.  Between
+concepts, a predicted pair of which memory knows no concept is an error; "ours, named" leaves such pairs out.
+"possible" is what spans and concepts allow: all gold relations among the candidates.  Differences to the best rule are
+paired by document.
 """
 
 from __future__ import annotations

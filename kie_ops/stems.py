@@ -15,16 +15,18 @@ from kie_ops.surface import SEPARATOR, is_acronym
 BAG = f"stems{SEPARATOR}"
 SHORTEST = 3
 """Letters that a stem keeps at least."""
-_SUFFIXES = tuple(sorted((
-    "ational ations ation ities icity ivity osity ically ical ional ions ion ity ies ives ive ious eous ous ments ment "
-    "ings ing ers er ed ness es s ics ic als al ias ia y e is osis otic esis etic ysis ytic ism ist ary ance ances ant "
+_ENDINGS = (
+    "ational ations ation icities ivities osities ities icity ivity osity ically ical ional ions ion ity ies ives ive ious eous ous "
+    "ments ment ings ing ers er ed ness es s ics ic als al ias ia y e is osis otic esis etic ysis ytic ism ist ary ance ances ant "
     "ants ent ents ence um a"
-).split(), key=lambda s: (-len(s), s)))
-_STOP = frozenset((
+)
+_GENERAL = (
     "a an the of in on at by for to from with and or as due induced related associated type nos disease diseases "
     "disorder disorders syndrome syndromes"
-).split())
-_BRITISH = (("aem", "em"), ("oed", "ed"), ("oes", "es"), ("aes", "es"), ("our", "or"), ("haem", "hem"), ("paed", "ped"))
+)
+_SUFFIXES = tuple(sorted(_ENDINGS.split(), key=lambda s: (-len(s), s)))
+_STOP = frozenset(_GENERAL.split())
+_BRITISH = (("aem", "em"), ("oed", "ed"), ("oes", "es"), ("aes", "es"), ("our", "or"), ("paed", "ped"))
 
 
 @lru_cache(maxsize=1 << 15)

@@ -7,6 +7,7 @@ from kie_ops.contributions import MAX_INCREMENTS, Marked, of_correction, of_docu
 from kie_ops.decisions import decide
 from kie_ops.errors import InputError
 from kie_ops.memory import Contribution, field
+from kie_ops.stems import bag
 from kie_ops.surface import SHORT, SINGULAR
 from tests.kie_ops.gate_fixtures import SCHEME, cells, domain, gate, reading
 
@@ -77,6 +78,7 @@ def test_corrections() -> None:
     assert counts(of_correction(two, "c", "Zorvanex", label="drug", concept="X:1|X:2", doc_id="d")) == {
         ("zorvanex", field("reviewer", SCHEME, "entity", "Drug")): 1,
         ("zorvanex", field("reviewer", SCHEME, "concept", "Drug", "X:1|X:2")): 1,
+        (bag("zorvanex"), field("reviewer", SCHEME, "concept", "Drug", "X:1|X:2")): 1,
         ("zorvanex", field("reviewer", SCHEME, "example", "d")): 1,
     }
     assert {f for _, f in counts(of_correction(two, "c", "rash", reject=True))} == {

@@ -2,9 +2,10 @@ import pytest
 
 from kie_ops.candidates import Names
 from kie_ops.evidence import Knowledge, concept_rows
-from kie_ops.linking import concept
+from kie_ops.linking import concept, concepts
 from kie_ops.memory import Cell, field
 from kie_ops.records import Evidence
+from kie_ops.stems import bag
 from kie_ops.surface import FOLDED
 from tests.kie_ops.gate_fixtures import SCHEME, reading
 
@@ -69,3 +70,31 @@ def test_evidence_names_the_release_of_the_code_system() -> None:
         Evidence("ASA", "vocabulary", "concept", "Drug|M:2|2031", 1),
     )
     assert concept_rows(names, 0, 0, "Drug", None, knowledge) == ()
+
+
+def several(text: str, spans: list[tuple[int, int, str]], *cells: Cell) -> list[str | None]:
+    return concepts(Names(reading(text)), spans, Knowledge({c.key: c for c in cells}, SCHEME))
+
+
+def test_a_bag_of_stems_knows_other_forms() -> None:
+    known = named(bag("toxicity of the liver") or "", training=("M:7", 1))
+    assert several("liver toxicities", [(0, 1, "Drug")], known) == ["M:7"]
+
+
+def test_a_mention_takes_the_id_of_one_that_holds_its_words() -> None:
+    known = named("chronic zinc poisoning", training=("M:8", 1))
+    found = several("Chronic zinc poisoning: poisoning, lead.", [(0, 2, "Drug"), (4, 4, "Drug"), (6, 6, "Drug")], known)
+    assert found == ["M:8", "M:8", None]
+
+
+def test_at_last_the_longest_known_part() -> None:
+    known = named("cough", training=("M:9", 1))
+    assert several("severe dry cough", [(0, 2, "Drug")], known) == ["M:9"]
+    assert several("severe dry cough", [(0, 2, "Disease")], known) == [None]
+
+
+def test_another_scheme_is_asked_where_this_one_is_silent() -> None:
+    other = field("training", "other", "concept", "Whatever", "M:5")
+    assert several("ASA", [(0, 0, "Drug")], Cell("ASA", {other: 1})) == ["M:5"]
+    mine = field("training", SCHEME, "concept", "Disease", "M:6")
+    assert several("ASA", [(0, 0, "Drug")], Cell("ASA", {other: 1, mine: 1})) == [None]
