@@ -74,7 +74,7 @@ class Stream:
 
     def among(self, memories: Iterable[Mapping[str, Cell]]) -> Stream:
         """The same, asking only for keys that can be there: in one of `memories`, or in two of the documents."""
-        seen = Counter(key for read in self.reads for key in read.keys)
+        seen = Counter(key for read in self.reads for key in read.keys | _writes(read))
         can = {key for key, many in seen.items() if many > 1}.union(*(seen.keys() & m.keys() for m in memories))
         return replace(self, reads=tuple(replace(read, keys=read.keys & can) for read in self.reads))
 
@@ -184,6 +184,12 @@ def with_common_words(attack: Attack | None, stream: Stream) -> Attack | None:
     if attack is None or attack.kind != attacks.COMMON_WORDS or attack.common:
         return attack
     return replace(attack, common=attacks.common_words((r.sketch.names, r.gold) for r in stream.reads))
+
+
+def _writes(read: Read) -> set[str]:
+    """Keys that the document may write to, besides those it asks for."""
+    names = read.sketch.names
+    return {i.key for i in read.own.increments} | {key for m in read.gold for key in names.written(m.first, m.last)}
 
 
 def _judged(decided: Decided, labels: Sequence[str]) -> Decided:

@@ -175,3 +175,21 @@ def _mentions(root: Path) -> list[dict[str, Any]]:
     from pipelines.storage_local import LocalStorage
 
     return Tables(LocalStorage(root)).rows("select * from entities order by partition, \"offset\", start")
+
+
+def test_evaluate_stream_scores_every_control(
+    engram: Engram, small_domain: str, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    lines = [{"doc_id": f"x{n}", "text": f"{TEXT} Visit {n}.",
+              "entities": [{"id": "1", "start": 29, "end": 33, "label": "Problem"}]} for n in range(12)]
+    path = tmp_path / "other.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    arguments = ["--orders", "2", "--reviewed", "1", "--map", "Problem:Disease", "--readings", str(tmp_path / "kept")]
+    report = engram("evaluate-stream", small_domain, "--data", f"small={path}", *arguments, "--attack", "random")
+    assert {(r["mode"], r["part"]) for r in report["rows"]} == {
+        (mode, part) for mode in ("off", "dictionary", "on") for part in ("whole", "second half")}
+    assert set(report["arms"]) == {"training", "training, random"}
+    assert report["documents"] + report["dev_documents"] == 12
+    assert run_command(["evaluate-stream", small_domain, "--data", str(path), "--memory", "none", *arguments]) == 0
+    assert "other (Disease)" in capsys.readouterr().out
+    assert run_command(["evaluate-stream", small_domain, "--data", str(path), "--map", "Problem"]) == 2
