@@ -19,6 +19,7 @@ from tests.model import laws
 from tests.model.actors import open_worker, work
 from tests.model.disk import DiskStorage
 from tests.model.process import GRAINS
+from tests.model.quick import quick
 from tests.model.stage import Actor, Move, Stage, Violation
 from tests.model.world import Scenario, World
 
@@ -66,6 +67,10 @@ class Explorer:
         self.report = Report(scenario.name)
 
     def run(self) -> Report:
+        with quick():
+            return self._run()
+
+    def _run(self) -> Report:
         level: list[Schedule] = [()]
         depth = 0
         while level and depth <= self._deviations:
