@@ -209,8 +209,15 @@ class Log:
         """Step 7: moves the floor durably, then deletes what lies below it."""
         self._move(published=to, floor=to)
         faults.at("floor-moved")
+        self._sweep(to)
+
+    def sweep(self) -> None:
+        """Deletes what lies below the floor: a crash left it there in the middle of a trim, or of a late commit."""
+        self._sweep(self.floor())
+
+    def _sweep(self, floor: int) -> None:
         for start in map(int, filter(_is_start, self.storage.names(self.folder))):
-            if start < to:
+            if start < floor:
                 self.storage.delete(self.path(start))
                 self._cache.drop(start)
                 faults.at("trimmed")

@@ -65,6 +65,8 @@ class Publisher:
                 return Published(0)
             if marks.floor < marks.published and self._trims(log, marks.floor):
                 log.trim(marks.published)           # a crash came before, or trimming was switched on
+            elif log.chain not in self._open:
+                log.sweep()                         # a crash came between moving the floor and deleting
             return self._publish_from(log, marks)
 
     def _publish_from(self, log: Log, marks: Marks) -> Published:

@@ -121,7 +121,7 @@ def scrub(storage: Storage, place: Place) -> None:
         marks = log.marks()
         if marks is None:
             return
-        log.trim(marks.floor)                       # what a crash left below the floor
+        log.sweep()                                 # what a crash left below the floor
         _scrub_log(log, place.offset)
         _scrub_tables(storage, log, place.offset)
 
