@@ -75,7 +75,7 @@ def main() -> None:
     given = parser.parse_args()
     data = {name: [list(load(given.data / name / f"{part}.jsonl", name)) for part in ("train", "dev")]
             for name in ("bc5cdr", "ncbi-disease")}
-    unseen = [_unseen(title, *data[name], labels) for title, (name, labels) in SETS.items()]
+    unseen = [_unseen(title, data[name][0], data[name][1], labels) for title, (name, labels) in SETS.items()]
     known = {k for e in data["bc5cdr"][0] for k in _mentions(e, ())}
     dev = [_read(e) for e in data["bc5cdr"][1]]
     done: list[tuple[Row, frozenset[str]]] = []

@@ -31,12 +31,14 @@ def load() -> Iterator[Term]:
         import simple_icd_10_cm as icd
     except ImportError:
         raise missing(PACKAGE) from None
-    for code in icd.get_all_codes(with_dots=True):
-        if icd.is_extended_subcategory(code) or _chapter(icd.get_ancestors(code), code) in NO_DISEASES:
+    chapters: dict[str, str] = {}
+    for code in icd.get_all_codes(with_dots=True):  # parents come before their children
+        parent = icd.get_parent(code)
+        chapters[code] = chapters.get(parent, code)
+        if chapters[code] in NO_DISEASES or icd.is_extended_subcategory(code):
             continue
         title = icd.get_description(code)
         names = [n for full in (title, *icd.get_inclusion_term(code)) for n in names_of(full)]
-        parent = icd.get_parent(code)
         yield Term(
             title, None, coded(SYSTEM, code), tuple(n for n in dict.fromkeys(names) if n != title),
             (coded(SYSTEM, parent),) if parent else (), SYSTEM, version, named=not _RESIDUAL.match(title),
@@ -58,7 +60,3 @@ def names_of(title: str) -> list[str]:
     """
     plain = _TAIL.sub("", _ASIDE.sub("", title)).strip()
     return [n for n in dict.fromkeys((title, plain)) if n and not _RESIDUAL.match(n)]
-
-
-def _chapter(ancestors: list[str], code: str) -> str:
-    return ancestors[-1] if ancestors else code

@@ -9,7 +9,7 @@ holds the ancestors that they share (outcome broader), so that reading needs no 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field as dataclass_field
 
 from kie_ops.contributions import MAX_INCREMENTS, resolve
@@ -17,7 +17,7 @@ from kie_ops.domain import Domain
 from kie_ops.errors import InputError
 from kie_ops.memory import Contribution, Increment, concept_key, field
 from kie_ops.stems import concept_keys
-from kie_ops.surface import FOLDED, edge_word, is_acronym, key_of_text, written
+from kie_ops.surface import FOLDED, SEPARATOR, edge_word, is_acronym, key_of_text, written
 from kie_ops.vocabularies.guard import NO_KEY, objection
 from kie_ops.vocabularies.hierarchy import above, parents_of
 from kie_ops.vocabularies.term import Term
@@ -76,7 +76,7 @@ def of_terms(
                 left_out[reason] += 1
                 continue
             names += 1
-            for key in keys:
+            for key in keys if not guarded else _harmless(keys):
                 fields[key, field(SOURCE, scheme, "entity", label)] = None
             for key in concept_keys(keys) if term.concept else ():
                 holders.setdefault((key, scheme, label), {})[term.concept] = None
@@ -98,6 +98,13 @@ def keys_of(name: str) -> tuple[str, ...]:
     if key is None or edge_word(name) is not None:
         return ()
     return tuple(k for k in written(key) if not (is_acronym(key) and k.startswith(FOLDED)))
+
+
+def _harmless(keys: tuple[str, ...]) -> Iterator[str]:
+    """Without back-off keys that the guard objects to: the singular of *falls* would be found in every *fall*."""
+    for key in keys:
+        if SEPARATOR not in key or objection(key.rpartition(SEPARATOR)[2]) is None:
+            yield key
 
 
 class _Places:

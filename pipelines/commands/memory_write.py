@@ -132,13 +132,10 @@ def import_(
         emit({"name": done.name, "status": done.status.value, "increments": done.increments, "chunks": done.chunks,
               **meta, **about})
         return
-    out = console()
-    out.print(f"{called}: {done.increments:,} counts; {SAID.get(done.status.value, done.status.value)}", markup=False)
+    console().print(f"{called}: {done.increments:,} counts; {SAID.get(done.status.value, done.status.value)}",
+                    markup=False)
     if about:
-        left = ", ".join(f"{n:,} {reason}" for reason, n in about["left_out"].items())
-        systems = ", ".join(about["systems"]) or "no concepts"
-        out.print(f"{about['names']:,} names of {about['terms']:,} terms ({systems}); "
-                  f"left out: {sum(about['left_out'].values()):,}{f' ({left})' if left else ''}", markup=False)
+        _print_terms(about)
 
 
 def export(
@@ -255,6 +252,13 @@ def _contributions(settings: Config, source: Source, scheme: str | None) -> Iter
     if scheme is None or scheme not in domain.schemes:
         raise typer.BadParameter(f"one of {', '.join(domain.schemes)}", param_hint="--scheme")
     yield from priming.training([dataset.merged(e, domain) for e in dataset.load(source.path, scheme)])
+
+
+def _print_terms(about: dict[str, Any]) -> None:
+    left = ", ".join(f"{n:,} {reason}" for reason, n in about["left_out"].items())
+    systems = ", ".join(about["systems"]) or "no concepts"
+    console().print(f"{about['names']:,} names of {about['terms']:,} terms ({systems}); left out: "
+                    f"{sum(about['left_out'].values()):,}{f' ({left})' if left else ''}", markup=False)
 
 
 def _number(value: int | bytes | None) -> object:

@@ -178,6 +178,13 @@ def test_an_import_can_be_taken_out_of_another() -> None:
     assert len(overlay) == 0
 
 
+def test_a_plural_does_not_bring_in_a_common_word() -> None:
+    given = [Term("Dids", "Drug"), Term("Zorvanexes", "Drug")]
+    guarded = cells_of(of_terms(given, domain(), "x").contributions)
+    assert set(guarded) == {"dids", "zorvanexes", "singular\x1fzorvanex"}
+    assert "singular\x1fdid" in cells_of(of_terms(given, domain(), "x", guarded=False).contributions)
+
+
 def test_hierarchy() -> None:
     parents = {"c": ("b",), "d": ("b", "x"), "b": ("a",), "a": ("c",)}
     assert above(parents, "c") == {"b": 1, "a": 2}
