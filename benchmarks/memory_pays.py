@@ -64,7 +64,8 @@ def _parse(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--orders", type=int, default=10)
     parser.add_argument("--domain", help="default: medical; for shift and new-type benchmarks/domains/shift")
-    parser.add_argument("--vocabulary", action="append", help="FILE[:LABEL]; also scored with it.  Repeatable")
+    parser.add_argument("--vocabulary", action="append", help="NAME or FILE, each also with :LABEL"
+                        "; also scored with it.  Repeatable")
     parser.add_argument("--reviewed", type=float, action="append", help="shares; default: those of the experiment")
     parser.add_argument("--documents", type=int, help="at most, of stream and dev each")
     parser.add_argument("--readings", type=Path, help="folder that keeps encoded documents")

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,9 +53,11 @@ def _save(place: Path, reading: TextReading) -> None:
              "characters_read": reading.characters_read}
     temporary = place.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        np.savez_compressed(
-            file, about=np.array(json.dumps(about)), words=reading.words, sentences=reading.sentences,
-            states=reading.states, **{f"logits:{s}": r.logits for s, r in reading.spans.items()})
+        arrays: dict[str, Any] = {
+            "about": np.array(json.dumps(about)), "words": reading.words, "sentences": reading.sentences,
+            "states": reading.states, **{f"logits:{s}": r.logits for s, r in reading.spans.items()},
+        }
+        np.savez_compressed(file, **arrays)
     temporary.replace(place)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,10 +101,30 @@ def _cells(extractor: Extractor, name: str) -> Iterator[Cell]:
 
 
 def with_vocabulary(base: Mapping[str, Cell], domain: Domain, files: Sequence[str]) -> dict[str, Cell]:
-    """`base` and the terms of vocabulary files, FILE or FILE:LABEL (see priming.vocabulary); `domain`: the stream's."""
+    """`base` and the terms of vocabularies: NAME of an installed one, or FILE, each also with :LABEL.
+
+    `domain`: the stream's (see streams.Stream), so that labels are looked for in its scheme.
+    """
     out = Overlay(base)
     for item in files:
         path, _, label = (item, "", "") if Path(item).is_file() else item.rpartition(":")
-        for contribution in priming.vocabulary(path or item, domain, label=label or None):
+        for contribution in _vocabulary(path or item, domain, label or None if path else None):
             out.add(contribution)
     return dict(out.items())
+
+
+def _vocabulary(given: str, domain: Domain, label: str | None) -> Iterable[Contribution]:
+    if Path(given).is_file():
+        return priming.vocabulary(given, domain, label=label)
+    try:
+        from kie_ops.vocabularies.increments import of_terms
+        from kie_ops.vocabularies.registry import VOCABULARIES
+    except ImportError:
+        raise InputError(f"there is no vocabulary {given}", next_step="give a CSV file of terms") from None
+    if given not in VOCABULARIES:
+        raise InputError(f"there is no file and no vocabulary {given}",
+                         next_step=f"a file of terms, or one of {', '.join(VOCABULARIES)}")
+    known = VOCABULARIES[given]
+    made: Iterable[Contribution] = of_terms(
+        known.load(), domain, given, labels=(label,) if label else known.labels).contributions
+    return made

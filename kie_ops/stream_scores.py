@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 
 from kie_ops import calibration, dictionary
 from kie_ops.evaluation import DICTIONARY, OFF, ON, f1_of
-from kie_ops.streams import KINDS, Read, Seen, Stream
+from kie_ops.streams import KINDS, Match, Read, Seen, Stream
 
 CUT = "on, cut"
 """Memory on, only spans from their label's threshold for the wanted precision on."""
@@ -21,10 +22,14 @@ Spans = set[tuple[int, int, str]]
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Settings found on dev: the dictionary's share of positive counts, and scores by label (None: emit nothing)."""
+    """Settings found on dev: the dictionary's share of positive counts, and scores by label (None: emit nothing).
+
+    `own`: whether the dictionary counts what the stream wrote itself.
+    """
 
     dictionary: float
     labels: Mapping[str, float | None]
+    own: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def spans(stream: Stream, seen: Seen, cuts: Cuts) -> dict[str, Spans]:
     read = stream.reads[seen.number]
     at = read.sketch.span
     alone = read.alone.only(stream.labels)
-    joined = dictionary.joined(alone, list(seen.matches), cuts.dictionary)
+    joined = dictionary.joined(alone, list(seen.matches if cuts.own else seen.others), cuts.dictionary)
     on = {(*at(d.first, d.last), d.label) for d in seen.chosen}
     lowest = {y: 2.0 if cut is None else cut for y, cut in cuts.labels.items()}
     return {
@@ -82,24 +87,27 @@ def spans(stream: Stream, seen: Seen, cuts: Cuts) -> dict[str, Spans]:
 def tuned(stream: Stream, runs: Sequence[Sequence[Seen]], precision: float | None = None) -> Cuts:
     """The settings with which a dev stream, read as the scored one will be, does best.
 
-    The dictionary's share is the one of GRID with the best F1 over all runs, the highest of equals.
+    The dictionary's share is the one of GRID with the best F1 over all runs, the highest of equals; and it counts what
+    the stream wrote itself, or does not, whichever is better.
     """
-    best, share = -1.0, 0.5
-    for each in GRID:
-        f1 = float(f1_of(sum((_plain(stream, s, each) for run in runs for s in run), np.zeros(3, dtype=np.int64))))
+    best, share, own = -1.0, 0.5, True
+    for each, mine in itertools.product(GRID, (False, True)):
+        counts = [_plain(stream, s.number, s.matches if mine else s.others, each) for run in runs for s in run]
+        f1 = float(f1_of(sum(counts, np.zeros(3, dtype=np.int64))))
         if f1 >= best:
-            best, share = f1, each
+            best, share, own = f1, each, mine
     if precision is None:
-        return Cuts(share, {})
+        return Cuts(share, {}, own)
     rows = [count(stream, s, Cuts(share, {})) for run in runs for s in run]
     scores, right = np.array([x for r in rows for x in r.scores]), np.array([x for r in rows for x in r.right])
     of = np.array([x for r in rows for x in r.labels])
-    return Cuts(share, {y: calibration.cut_for(scores[of == y], right[of == y], precision) for y in stream.labels})
+    cuts = {y: calibration.cut_for(scores[of == y], right[of == y], precision) for y in stream.labels}
+    return Cuts(share, cuts, own)
 
 
-def _plain(stream: Stream, seen: Seen, share: float) -> np.ndarray:
-    read = stream.reads[seen.number]
-    joined = dictionary.joined(read.alone.only(stream.labels), list(seen.matches), share)
+def _plain(stream: Stream, number: int, matches: Sequence[Match], share: float) -> np.ndarray:
+    read = stream.reads[number]
+    joined = dictionary.joined(read.alone.only(stream.labels), list(matches), share)
     predicted = Counter((*read.sketch.span(f, e), y) for f, e, y in joined)
     gold = gold_of(read, stream.labels)
     return np.array([sum(s in gold for s in predicted), len(predicted), len(gold)], dtype=np.int64)

@@ -34,6 +34,10 @@ MEMORISED, SYNONYM, NEW = KINDS = ("memorised", "synonym", "new")
 What the stream wrote itself does not count as known."""
 
 
+Match = tuple[int, int, str, float]
+"""(first, last, label, share of positive counts) of a match of the dictionary."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`reviewed`: share of past documents reviewed whole; `delay`: documents until a review is in force (0: the next
@@ -81,11 +85,15 @@ class Stream:
 
 @dataclass(frozen=True)
 class Seen:
-    """A document as memory read it.  `number` in the stream's reads; `kinds` of its gold marks, in order."""
+    """A document as memory read it.  `number` in the stream's reads; `kinds` of its gold marks, in order.
+
+    `matches`: of the dictionary, with all facts that memory on has; `others`: without what the stream wrote itself.
+    """
 
     number: int
     chosen: tuple[Decision, ...]
-    matches: tuple[tuple[int, int, str, float], ...]
+    matches: tuple[Match, ...]
+    others: tuple[Match, ...]
     kinds: tuple[str, ...]
 
 
@@ -154,14 +162,18 @@ def look(stream: Stream, read: Read, number: int, cells: Mapping[str, Cell], kno
     names, scheme = read.sketch.names, stream.scheme
     decided = decide(names, stream.domain, stream.gate, scheme, cells).only(stream.labels)
     knowledge = Knowledge(cells, scheme)
-    matches = tuple(m for m in dictionary.matches(names, knowledge) if m[2] in stream.labels)
+    strangers = {key: _without_own(cell) for key, cell in cells.items()}
+    matches, others = (
+        tuple(m for m in dictionary.matches(names, some) if m[2] in stream.labels)
+        for some in (knowledge, Knowledge(strangers, scheme))
+    )
     entities = knowledge.labels()
     kinds = []
     for m in read.gold:
         concepts = set((m.concept or "").split("|")) - {""}
         synonym = known is not None and bool(concepts & known)
         kinds.append(MEMORISED if names.key(m.first, m.last) in entities else SYNONYM if synonym else NEW)
-    return Seen(number, decided.chosen, matches, tuple(kinds))
+    return Seen(number, decided.chosen, matches, others, tuple(kinds))
 
 
 def reviewed(stream: Stream, read: Read, attack: Attack | None = None) -> Contribution:
@@ -184,6 +196,10 @@ def with_common_words(attack: Attack | None, stream: Stream) -> Attack | None:
     if attack is None or attack.kind != attacks.COMMON_WORDS or attack.common:
         return attack
     return replace(attack, common=attacks.common_words((r.sketch.names, r.gold) for r in stream.reads))
+
+
+def _without_own(cell: Cell) -> Cell:
+    return Cell(cell.key, {name: n for name, n in cell.counts.items() if not name.startswith("self|")})
 
 
 def _writes(read: Read) -> set[str]:

@@ -96,8 +96,9 @@ def as_json(study: Study, made: Sequence[Row] | None = None) -> dict[str, Any]:
     said = {
         "scheme": study.scheme, "labels": list(study.labels), "documents": study.documents,
         "dev_documents": study.dev_documents, "seeds": list(study.seeds), "precision": study.precision,
-        "arms": {t.arm.name: {"dictionary_threshold": t.cuts.dictionary, "cuts": dict(t.cuts.labels),
-                              "cells": len(t.arm.memory), "plan": dataclasses.asdict(t.arm.plan)}
+        "arms": {t.arm.name: {"dictionary_threshold": t.cuts.dictionary, "dictionary_own": t.cuts.own,
+                              "cuts": dict(t.cuts.labels), "cells": len(t.arm.memory),
+                              "plan": dataclasses.asdict(t.arm.plan)}
                  for t in study.trials},
         "rows": [dataclasses.asdict(row) for row in (made if made is not None else rows(study))],
         "calibration": {name: dataclasses.asdict(r) for name, r in believed(study).items()},

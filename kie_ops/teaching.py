@@ -118,10 +118,13 @@ def _read(
     memory = Overlay(base)
     for number in order(len(stream.reads), seed):
         read = stream.reads[number]
-        on = look(stream, read, number, memory.only(read.keys)).chosen
-        off = read.alone.only(stream.labels).chosen
+        on, off = (
+            {(d.first, d.last, d.label) for d in chosen}
+            for chosen in (look(stream, read, number, memory.only(read.keys)).chosen,
+                           read.alone.only(stream.labels).chosen)
+        )
         gold = {(m.first, m.last, m.label) for m in read.gold if m.label in stream.labels}
-        yield read, *({(d.first, d.last, d.label) for d in some} for some in (off, on)), gold, memory
+        yield read, off, on, gold, memory
 
 
 def _correction(stream: Stream, read: Read, place: Place, *, reject: bool) -> Contribution | None:

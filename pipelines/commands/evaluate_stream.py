@@ -33,7 +33,8 @@ def command(
     memory: Annotated[list[str] | None, typer.Option(
         help="training (what the domain ships), none, or an exported file.  Repeatable.")] = None,
     vocabulary: Annotated[list[str] | None, typer.Option(
-        metavar="FILE[:LABEL]", help="Terms, as for `engram memory import`; scored with and without.")] = None,
+        metavar="NAME[:LABEL]", help="Vocabulary, or file of terms, as for `engram memory import`; scored with "
+        "and without.  Repeatable.")] = None,
     reviewed: Annotated[float, typer.Option(min=0, max=1, help="Share of past documents reviewed whole.")] = 0.0,
     delay: Annotated[int, typer.Option(min=0, help="Documents until a review is in force.")] = 0,
     orders: Annotated[int, typer.Option(min=1, help="Orders of arrival, each with its own reviews: seeds 0, 1, ...; "

@@ -63,3 +63,5 @@ def test_vocabularies_come_on_top(tmp_path: Path) -> None:
     assert found["zorvanex"].counts == {name: 1}
     assert found["rash"].counts == {"f": 1, name: 1}
     assert base["rash"].counts == {"f": 1}
+    with pytest.raises(InputError, match=r"no (file and no )?vocabulary no-such"):
+        with_vocabulary(base, domain(), ["no-such"])

@@ -60,7 +60,7 @@ def test_arms_against_each_other_and_what_wrong_reviews_leave(made: Study) -> No
 def test_as_json(made: Study) -> None:
     data = json.loads(json.dumps(as_json(made, rows(made, samples=50))))
     assert data["documents"] == data["dev_documents"] == 12
-    assert set(data["arms"]["reviewed"]) == {"dictionary_threshold", "cuts", "cells", "plan"}
+    assert set(data["arms"]["reviewed"]) == {"dictionary_threshold", "dictionary_own", "cuts", "cells", "plan"}
     assert data["arms"]["wrong"]["plan"]["attack"]["kind"] == "random"
     assert {"error", "floor", "bins"} == set(data["calibration"]["none"])
 

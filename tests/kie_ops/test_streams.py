@@ -114,5 +114,9 @@ def test_settings_are_the_best_on_dev() -> None:
     cuts = tuned(some, [list(run(some, base, Plan(own=False), 0))], 0.9)
     assert cuts.dictionary == 0.9
     assert set(cuts.labels) == {"Drug", "Disease"}
+    mine = {"caused": Cell("caused", {**base["caused"].counts, field("self", SCHEME, "entity", "Drug"): 99})}
+    echo = list(run(some, mine, Plan(own=False), 0))
+    assert echo[0].matches[0][3] > 0.9 > 0.4 > echo[0].others[0][3]
+    assert not tuned(some, [echo]).own or tuned(some, [echo]).dictionary > 1
     nothing = {"caused": base["caused"]}
     assert tuned(some, [list(run(some, nothing, Plan(own=False), 0))]).dictionary > 0.3
