@@ -29,8 +29,8 @@ TEXT_BOUND = 9.0
 MEMORY_BOUND = 9.0
 SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
 """What FEATURES are divided by."""
-PAIR_BOUND = 3.0
-"""Log-odds that memory adds to a pair, at most."""
+PAIR_BOUND = 2.0
+"""Log-odds that memory adds to a pair, at most: a pair that the text puts further below the threshold stays out."""
 ENTROPY = RELIABILITY.index("entropy")
 SIGNS = np.array([1.0, -1.0, -1.0, -1.0, -1.0])
 """Of OUTCOMES: only being counted as the label speaks for it."""

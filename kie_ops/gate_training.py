@@ -2,7 +2,7 @@
 
 The tagger has not seen the dev documents, so their odds are out of sample: on them text and pairs are calibrated, and
 the gate learns from streams with simulated memories (see gate_simulation).  Shipped memory is that of the train
-documents.  Writes gate.json and memory.jsonl.zst next to the adapter.  Test documents are never opened.
+documents, or of train and dev.  Writes gate.json and memory.jsonl.zst next to the adapter.  Test documents are never opened.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ REVIEWS = 0.12
 
 
 def fit(
-    domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1
+    domain: Domain, data: Path, *, documents: int | None = None, seed: int = 1, with_dev: bool = False
 ) -> tuple[Gate, dict[str, Cell]]:
-    """The gate, from at most `documents` dev documents a scheme, and the shipped memory's cells.
+    """The gate, from at most `documents` dev documents a scheme, and the shipped memory's cells: those of
+    the train documents, and `with_dev` of the dev documents too.
 
     Raises InputError for data, ModelError for weights that do not fit.
     """
@@ -72,6 +73,9 @@ def fit(
     words = {s: _dictionary(items[s], memory[s]) for s in domain.schemes}
     extractor = Extractor(model, Gate(text, gate.memory, gate.thresholds, {}, words))
     relations = {s: _relations(extractor, s, read[s], cells, gold[s]) for s in domain.relations}
+    if with_dev:
+        every = {s: [*gold[s], *(e for e, _ in read[s])] for s in domain.schemes}
+        cells = priming.cells_of(c for some in every.values() for c in priming.training(some))
     return Gate(text, gate.memory, gate.thresholds, relations, words), cells
 
 
@@ -217,11 +221,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("domain", help="a shipped domain's name, or the folder of a trained one")
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each scheme")
     parser.add_argument("--documents", type=int, help="dev documents a scheme, at most; default: all")
+    parser.add_argument("--with-dev", action="store_true", help="after fitting, dev documents go into the shipped"
+                        " memory too; scores on dev then mean nothing")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     try:
         domain = Domain.load(given.domain)
-        gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed)
+        gate, cells = fit(domain, given.data, documents=given.documents, seed=given.seed, with_dev=given.with_dev)
         folder = Path(domain.folder or ".")
         gate.save(folder / GATE)
         size = frozen_memory.write(cells.values(), folder / MEMORY)
