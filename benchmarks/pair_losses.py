@@ -1,8 +1,9 @@
 """Where gold relations between concepts are lost: ``python benchmarks/pair_losses.py --data DATA --domain medical``.
 
-Each gold pair is counted at the first step that loses it: an end is in no predicted mention, its mentions have no concept,
-or another one than the annotators gave; the pair is no candidate, or it stays below the threshold.  Also printed: how many
-mentions get the right concept, and the share of gold pairs whose concepts are both found, with gold and predicted spans.
+Each gold pair is counted at the first step that loses it: an end is in no predicted mention, its mentions have no
+concept, or another one than the annotators gave; the pair is no candidate, or it stays below the threshold.  Also
+printed: how many mentions get the right concept, and the share of gold pairs whose concepts are both found, with gold
+and with predicted spans.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--domain", default="medical")
     parser.add_argument("--split", default="dev", choices=dataset.SPLITS)
     parser.add_argument("--documents", type=int, help="at most")
-    parser.add_argument("--train-memory", action="store_true", help="memory of the train documents, not the shipped one")
+    parser.add_argument("--train-memory", action="store_true", help="read with that of the train documents")
     given = parser.parse_args(arguments)
     extractor = Extractor.load(given.domain)
     domain = extractor.definition

@@ -32,8 +32,8 @@ SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
 """What FEATURES are divided by."""
 CLASSES = ("acronym", "one_word", "two_words", "more_words")
 """Kinds of names that a vocabulary is believed of differently: short ones mean many things."""
-PAIR_BOUND = 3.0
-"""Log-odds that memory adds to a pair, at most."""
+PAIR_BOUND = 2.0
+"""Log-odds that memory adds to a pair, at most: a pair that the text puts further below the threshold stays out."""
 SIGNS = np.array([1.0, -1.0, -1.0, -1.0, -1.0])
 """Of OUTCOMES: only being counted as the label speaks for it."""
 

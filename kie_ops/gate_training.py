@@ -2,7 +2,8 @@
 
 The tagger has not seen the dev documents, so their odds are out of sample: on them text and pairs are calibrated, and
 the gate learns from streams with simulated memories (see gate_simulation).  Shipped memory is that of the train
-documents.  Writes gate.json and memory.jsonl.zst next to the adapter.  Test documents are never opened.
+documents, or of train and dev.  Writes gate.json and memory.jsonl.zst next to the adapter.  Test documents are never
+opened.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ BAG = f"stems{SEPARATOR}"
 SHORTEST = 3
 """Letters that a stem keeps at least."""
 _ENDINGS = (
-    "ational ations ation icities ivities osities ities icity ivity osity ically ical ional ions ion ity ies ives ive ious eous ous "
-    "ments ment ings ing ers er ed ness es s ics ic als al ias ia y e is osis otic esis etic ysis ytic ism ist ary ance ances ant "
-    "ants ent ents ence um a"
+    "ational ations ation icities ivities osities ities icity ivity osity ically ical ional ions ion ity ies ives ive "
+    "ious eous ous ments ment ings ing ers er ed ness es s ics ic als al ias ia y e is osis otic esis etic ysis ytic "
+    "ism ist ary ance ances ant ants ent ents ence um a"
 )
 _GENERAL = (
     "a an the of in on at by for to from with and or as due induced related associated type nos disease diseases "

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kie_ops import pair_fit
 from kie_ops.dataset import Example, Gold, GoldRelation
 from kie_ops.domain import RelationScheme
 from kie_ops.gate import PAIR_BOUND, Calibration, sigmoid, type_name
@@ -20,20 +21,26 @@ def rated(rng: np.random.Generator, n: int = 30, *, known: float = 0.0, unnamed:
     return Rated(x, np.zeros(n), right & ~none, none, np.arange(n), 0)
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_fit, "SHRINKAGES", (4.0,))
+    monkeypatch.setattr(pair_fit, "FOLDS", 2)
+
+
 def test_what_helps_is_taken_and_what_does_not_is_left() -> None:
     rng = np.random.default_rng(1)
-    helped = fit([rated(rng, known=3.0) for _ in range(40)])
+    helped = fit([rated(rng, known=3.0) for _ in range(20)])
     assert helped.model == "memory"
     assert helped.calibration.weights["known"] > 0.5
     assert max(helped.f1.values()) == helped.f1[helped.model, helped.shrinkage]
-    plain = fit([rated(rng) for _ in range(40)])
-    assert plain.f1[plain.model, plain.shrinkage] - plain.f1["logit", 1.0] < 0.02
+    plain = fit([rated(rng) for _ in range(20)])
+    assert plain.f1[plain.model, plain.shrinkage] - plain.f1["logit", 4.0] < 0.02
     assert plain.calibration.scale == pytest.approx(1.0, abs=0.3)
 
 
 def test_pairs_without_concepts_are_withheld_where_they_are_never_right() -> None:
     rng = np.random.default_rng(2)
-    found = fit([rated(rng) for _ in range(20)] + [rated(rng, unnamed=True) for _ in range(20)])
+    found = fit([rated(rng) for _ in range(8)] + [rated(rng, unnamed=True) for _ in range(8)])
     assert found.calibration.unnamed == 1.0
     assert 0.02 <= found.calibration.threshold <= 0.95
     assert fit([rated(rng, unnamed=True)]).calibration == Calibration()
