@@ -105,7 +105,7 @@ def test_tables_that_are_a_file_are_said_at_once(command: list[str], tmp_path: P
     (tmp_path / "f.txt").write_text("Lithium.")
     settings = config(tmp_path, tables={"root": str(tmp_path / "f.txt")})
     more = {"run": [settings], "backfill": [settings, str(tmp_path / "f.txt")],
-            "doctor": [settings, "--set", "domain=no"], "report": [str(tmp_path / "o.html"), "--config", settings]}
+            "doctor": [settings, "--set", "domain=none"], "report": [str(tmp_path / "o.html"), "--config", settings]}
     assert run_command([*command, *more[command[0]]]) == (1 if command == ["doctor"] else 2)
     said = capsys.readouterr()
     assert "tables need a folder" in said.err + said.out
