@@ -114,6 +114,7 @@ class Tables:
         import duckdb
 
         db = duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
+        db.execute("set enable_progress_bar = false")  # it would be drawn on standard output, amid JSON
         for name, schema in schemas.TABLES.items():
             self._mount(db, name, schema)
         return db

@@ -79,10 +79,12 @@ def open_storage(root: str, options: Mapping[str, Any] | None = None) -> Storage
     from pipelines.storage_local import LocalStorage
 
     scheme, separator, _ = root.partition("://")
-    if not separator:
-        return LocalStorage(root)
-    if scheme == "file":
-        return LocalStorage(unquote(urlsplit(root).path))
+    if not separator or scheme == "file":
+        folder = Path(root if not separator else unquote(urlsplit(root).path))
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError("this is a file, where tables need a folder", where=f"tables.root = {root}",
+                              next_step="name a folder; it is made where it is not there")
+        return LocalStorage(folder)
     if scheme not in OBJECT_STORES:
         raise ConfigError(f"no storage for {scheme}://", where="tables.root",
                           next_step="use a local path, file://, s3://, gs:// or az://")

@@ -100,6 +100,22 @@ def test_a_configuration_that_cannot_be_read_says_what_to_mend(
     assert "Is a directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["run"], ["backfill"], ["report"], ["doctor"]], ids=" ".join)
+def test_tables_that_are_a_file_are_said_at_once(command: list[str], tmp_path: Path, capsys: CAPTURE) -> None:
+    (tmp_path / "f.txt").write_text("Lithium.")
+    settings = config(tmp_path, tables={"root": str(tmp_path / "f.txt")})
+    more = {"run": [settings], "backfill": [settings, str(tmp_path / "f.txt")],
+            "doctor": [settings, "--set", "domain=none"], "report": [str(tmp_path / "o.html"), "--config", settings]}
+    assert run_command([*command, *more[command[0]]]) == (1 if command == ["doctor"] else 2)
+    said = capsys.readouterr()
+    assert "tables need a folder" in said.err + said.out
+
+
+def test_an_unknown_domain_is_said_before_kafka_is_waited_for(tmp_path: Path, capsys: CAPTURE) -> None:
+    assert run_command(["run", config(tmp_path, domain="nonsense")]) == 6
+    assert "medical" in capsys.readouterr().err
+
+
 def test_a_mistyped_id_is_told_the_nearest(tmp_path: Path, capsys: CAPTURE) -> None:
     path = config(tmp_path)
     taught = ["memory", "correct", "Zorvex", "--label", "chemical", "--id", "zorvex-1"]
