@@ -24,7 +24,7 @@ from kie_ops.vocabularies.increments import of_terms
 from kie_ops.words import split
 
 _MESH = re.compile(r"[CD]\d{6,9}")
-COMMON = {1: 2, 2: 4}
+COMMON = {1: 2, 2: 3}
 """By number of words: in how many documents a phrase stands that is never a mention, before it is counted as none.
 That ordinary words are usually nothing is what a wrong label, or a vocabulary's careless term, is weighed against."""
 
