@@ -182,6 +182,13 @@ def tick(truth: Truth, store: LocalStore, before: Mapping[str, int], own: Mappin
             raise Violation(f"tick: memory stands at {view.get(chain, 0)} in {chain}, which ended at {end} before it")
 
 
+def swept(truth: Truth, disk: Disk) -> None:
+    """When all are done and nobody was killed."""
+    for path, _, chain in _everything(truth, disk):
+        if chain and int(path.rpartition("/")[2]) < truth.floors[chain][1]:
+            raise Violation(f"chain: {path} lies below the floor")
+
+
 def at_rest(truth: Truth, disk: Disk, store: LocalStore) -> None:
     """When everything has been read and a worker has come by."""
     for chain, end in truth.inputs().items():
@@ -195,11 +202,10 @@ def at_rest(truth: Truth, disk: Disk, store: LocalStore) -> None:
     negative = [(k, f, n) for k, fields in counts(store).items() for f, n in fields.items() if n < 0]
     if negative:
         raise Violation(f"memory: counts below nothing: {negative}")
+    swept(truth, disk)
     erased = truth.erased(2**60)
+    truth.forgotten |= erased
     for path, found, chain in _everything(truth, disk):
-        if chain and int(path.rpartition("/")[2]) < truth.floors[chain][1]:
-            raise Violation(f"chain: {path} lies below the floor")
-        truth.forgotten |= erased
         _gone(truth, path, found, chain)
     for table in TABLES:
         _tables_at_rest(truth, disk, table, erased)
