@@ -147,9 +147,8 @@ class _Run:
             if move not in moves:
                 raise RuntimeError(f"the code under test is not deterministic: {move} is not among {moves}")
             if self._at in self._turns:
-                self._way.append(f"{self._at}: {actor.name if actor else '-'} at {actor.where if actor else '-'}: {move}")
-            if move != moves[0] or self._at == self._last:
-                return move
+                who = "at the start" if actor is None else f"{actor.name} at {actor.where}"
+                self._way.append(f"{self._at}: {who}: {move}")
             return move
         key = self.world.key(actor)
         if key in self._explorer._states:

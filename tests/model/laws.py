@@ -1,4 +1,4 @@
-"""The promises, each checked where it could be broken: at every write to the disk, at every change of memory, at the end.
+"""The promises, each checked where it could be broken: at every write, at every change of memory, at the end.
 
     chain     log chains have no gap and no fork, and what is committed stays as it was, but for rows of erased places
     read      a transaction's rows are what its text and the memory at its view give
@@ -175,7 +175,7 @@ def _everything(truth: Truth, disk: Disk) -> Iterator[tuple[str, frozenset[Row],
 
 
 def tick(truth: Truth, store: LocalStore, before: Mapping[str, int], own: Mapping[str, int]) -> None:
-    """After a tick in which memory did not go back: `before` are the ledger's ends, `own` the worker's, when it began."""
+    """After a tick in which memory did not go back: `before` are the ledger's ends, `own` the worker's, before it."""
     view = store.positions()
     for chain, end in {**before, **own}.items():
         if view.get(chain, 0) < end:
