@@ -18,7 +18,7 @@ BREAKS: dict[str, tuple[ModuleType, str, str, str, str, str]] = {
     # what is broken: module, function, its text, the text instead; scenario; the law that breaks
     "a commit that replaces what is there": (
         commit_log, "Log.commit", "not self.storage.create(path, encode(transaction))",
-        "self.storage.replace(path, encode(transaction))", "two workers on one partition", "chain"),
+        "self.storage.replace(path, encode(transaction))", "batches of one and two", "chain"),
     "a commit that does not look at the floor": (
         commit_log, "Log.commit", "start < self.floor()", "False", "two workers on one partition", "chain"),
     "an application that does not compare positions": (
@@ -27,7 +27,8 @@ BREAKS: dict[str, tuple[ModuleType, str, str, str, str, str]] = {
         local, "LocalStore.apply", "self._positions.get(ERASURES, 0) != erasures", "False",
         "an erasure beside two workers", "memory"),
     "a publication that is not fenced": (
-        segments, "Publication.write", "self._versions.get(path)", "self.storage.version(path)",
+        segments, "Publication.write", "not replace(path, files[path], self._versions.get(path), durable=durable)",
+        "self.storage.replace(path, files[path])",
         "two workers on one partition, object store", "tables"),
     "a publication that does not hide what was erased": (
         segments, "publish", "hide(list(log.transactions(first, segment.end, keep=True)))",
