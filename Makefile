@@ -20,9 +20,10 @@ export PYTHONHASHSEED ?= 0
 
 SEED ?= 1
 KILLS ?= 20
+STATES ?= 100000
 DOMAIN ?= medical
 
-.PHONY: help setup demo test integration chaos lint types bench train constraints clean
+.PHONY: help setup demo test integration chaos model lint types bench train constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ integration: $(READY) $(KAFKA_JARS) ## tests against real Apache Kafka and Redis
 
 chaos: $(READY) $(KAFKA_JARS) ## kill the worker at every step and KILLS times at random, seeded by SEED
 	$(BIN)/pytest -m chaos -s tests/chaos --chaos-seed $(SEED) --chaos-kills $(KILLS)
+
+model: $(READY) ## explore the commit protocol: real code, every schedule of small worlds, up to STATES states, seeded by SEED
+	$(BIN)/python -m tests.model --states $(STATES) --seed $(SEED)
 
 $(KAFKA_JARS): tests/integration/kafka/pom.xml
 	@command -v java >/dev/null || { echo "java is missing (Debian: default-jre-headless)" >&2; exit 1; }

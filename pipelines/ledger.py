@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from kie_ops.errors import InputError
 from kie_ops.memory import Contribution, Increment, total
 from kie_ops.records import Place
 from memory_store import dump, eviction
-from memory_store.store import MemoryStore
+from memory_store.cells import increments_of
+from memory_store.store import ERASURES as ERASURES_CHAIN, MemoryStore
 from pipelines import erasure, recovery
 from pipelines.corrections import Correction
 from pipelines.operations import Op, Operation, Operations, Outcome, Status
@@ -171,25 +172,31 @@ class Ledger:
         What others evict meanwhile is theirs: this call then ends.
         """
         recovery.catch_up(self.storage, self.store)
-        contribution = eviction.due(self.store, max_cells)
-        cells: dict[str, list[Increment]] = {}
-        for increment in contribution.increments if contribution else ():
-            cells.setdefault(increment.key, []).append(increment)
-        start, done, keys = self.evictions.refresh(), 0, list(cells)
-        while done < len(keys):
-            view = self.store.positions()
-            if view.get(self.evictions.log.chain, 0) != start:
+        due = eviction.due(self.store, max_cells)
+        left, done = list(dict.fromkeys(i.key for i in due.increments)) if due else [], 0
+        while left:
+            start = self.evictions.refresh()
+            batch, view = self._evictable(left[:EVICTED_AT_ONCE], start)
+            erasures = Tombstones.load(self.storage)
+            if view.get(self.evictions.log.chain, 0) != start or view.get(ERASURES_CHAIN, 0) != erasures.position:
                 break
-            batch = [
-                Operation(Op.NOTE, f"evicted-{start + n}", tuple(cells[key]), origin="eviction")
-                for n, key in enumerate(keys[done : done + EVICTED_AT_ONCE])
-            ]
-            written = self.evictions.commit_at(start, batch, view)
-            if not written:
+            written = self.evictions.commit_at(start, batch, view) if batch else 0
+            if written < min(len(batch), 1):
                 break
-            start, done = start + written, done + written
+            if written == len(batch):
+                left = left[EVICTED_AT_ONCE:]
+            done += written
             self._catch_up(self.evictions)
         return done
+
+    def _evictable(self, keys: Sequence[str], start: int) -> tuple[list[Operation], Mapping[str, int]]:
+        """What these cells hold now and the view they hold it at: one atomic read, so that an eviction takes out
+        exactly what its view names.  Those that may not go any more, or are gone, are left out."""
+        recall = self.store.recall(keys)
+        cells = [recall.cells[key] for key in keys if key in recall.cells]
+        gone = [tuple(i.negated() for i in increments_of(cell)) for cell in cells if eviction.seen_once(cell)]
+        return [Operation(Op.NOTE, f"evicted-{start + n}", each, origin="eviction")
+                for n, each in enumerate(gone)], recall.view
 
     # -- erasures ---------------------------------------------------------------------------------------------------
 
@@ -211,6 +218,7 @@ class Ledger:
         evicted: list[Place] = []
         for each in found:
             evicted += self._bury(each)
+        evicted += self._bury_evictions({*places, *begun})
         everything = tuple(dict.fromkeys([*places, *begun, *evicted]))
         recovery.catch_up(self.storage, self.store)
         erasure.clean(self.storage, self.store, everything)
@@ -219,9 +227,10 @@ class Ledger:
 
     def finish_erasures(self) -> int:
         """Ends every erasure that a crash left half-done; how many there are."""
+        places = {t.place for t in Tombstones.load(self.storage)}
+        evicted = self._bury_evictions(places)
         recovery.catch_up(self.storage, self.store)
-        places = [t.place for t in Tombstones.load(self.storage)]
-        erasure.clean(self.storage, self.store, places)
+        erasure.clean(self.storage, self.store, [*sorted(places), *evicted])
         return len(places)
 
     def _found(self, place: Place | None, doc_id: str | None) -> list[erasure.Found]:
@@ -238,6 +247,24 @@ class Ledger:
         evicted = erasure.evictions_of(self.storage, found.place)
         for place in (*evicted, found.place):
             erasure.bury(self.storage, place, found.hash, self._erasure(found.doc_id))
+        return evicted
+
+    def _bury_evictions(self, places: Set[Place]) -> list[Place]:
+        """Evictions of these documents that were committed while they were buried; they have tombstones by now.
+
+        First a note in the evictions' chain: whoever chose cells before it cannot commit them any more, and whoever
+        chooses them after it knows the tombstones.
+        """
+        if not places:
+            return []
+        known = Tombstones.load(self.storage)
+        self.evictions.append([Operation(Op.NOTE, f"erasures-{known.position}")])
+        evicted = []
+        for tombstone in known:
+            if tombstone.place in places and tombstone.position > erasure.erased(self.storage):
+                for place in erasure.evictions_of(self.storage, tombstone.place):
+                    erasure.bury(self.storage, place, tombstone.hash, tombstone.id)
+                    evicted.append(place)
         return evicted
 
     def _erasure(self, doc_id: str | None) -> str:

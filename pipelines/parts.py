@@ -61,8 +61,17 @@ def parts(log: Log, position: int, end: int, tombstones: Tombstones) -> Iterator
 
 
 def contribution(log: Log, offset: int) -> tuple[Increment, ...]:
-    """What the document or operation at `offset` added to memory, whether it was erased since or not."""
-    return tuple(i for stretch in _stretches(log, offset, offset + 1) for i in rows.increments(stretch.table))
+    """What the document or operation at `offset` added to memory, whether it was erased since or not.
+
+    Raises FileNotFoundError where nothing was committed there.
+    """
+    while True:
+        floor = log.floor()
+        try:
+            return tuple(i for stretch in _stretches(log, offset, offset + 1) for i in rows.increments(stretch.table))
+        except FileNotFoundError:
+            if log.floor() == floor:
+                raise                                               # else it was trimmed meanwhile: look below
 
 
 def by_offset(transaction: Transaction) -> Iterator[tuple[int, list[Increment]]]:

@@ -31,7 +31,7 @@ from pipelines.corrections_feed import CorrectionsFeed, open_corrections
 from pipelines.drift import Drift
 from pipelines.faults import at
 from pipelines.kafka_feed import KafkaFeed
-from pipelines.ledger import Ledger
+from pipelines.ledger import STREAMS as LEDGER_STREAMS, Ledger
 from pipelines.metrics import METRICS
 from pipelines.parsed import Parsed
 from pipelines.publisher import Publisher
@@ -74,6 +74,8 @@ class Worker:
     """The newest view this process has had; an older one means that memory has lost something."""
     _housekeeping_due: float = 0.0
     _reference_kept: bool = False
+    _said: dict[str, int] = field(default_factory=dict)
+    """How far corrections, imports, erasures and evictions go, as this process last saw it."""
 
     def own(self) -> None:
         """Step 1, for every partition of the shard."""
@@ -98,11 +100,11 @@ class Worker:
         """Steps 6 and 7; on a tick, also when nothing arrives.  Corrections that arrived are taken in with it."""
         if self.corrections is not None:
             self.corrections.step(CORRECTIONS_S)
-        view = self.store.positions()
-        if self._went_back(view):
+        positions = self.store.positions()
+        if self._went_back(positions) or self._lacks(positions):
             self.catch_up()
         if self.drift is not None:
-            self.drift.corrected(view.get(CORRECTIONS, 0))
+            self.drift.corrected(positions.get(CORRECTIONS, 0))
             self.drift.tell()
         with _stage("publish"):
             for partition, log in sorted(self.shard.logs.items()):
@@ -127,6 +129,7 @@ class Worker:
             self.store.compact()
 
     def catch_up(self) -> None:
+        self._said = {log.chain: log.end() for log in self._ledger_logs()}
         recovery.catch_up(self.storage, self.store)
         self.seen = dict(self.store.positions())
 
@@ -205,6 +208,19 @@ class Worker:
 
     def _went_back(self, view: Mapping[str, int]) -> bool:
         return any(view.get(chain, 0) < position for chain, position in self.seen.items())
+
+    def _lacks(self, view: Mapping[str, int]) -> bool:
+        """Whether memory lacks what was said or erased.  It was perhaps set back to an older copy before this process
+        had ever seen a newer one, or by somebody who applied with the copy's erasures.  One look-up a chain."""
+        for log in self._ledger_logs():
+            end = self._said.get(log.chain, 0)
+            while log.holds(end):
+                end = log.read(end).end
+            self._said[log.chain] = end
+        return any(view.get(chain, 0) < end for chain, end in self._said.items())
+
+    def _ledger_logs(self) -> list[Log]:
+        return [Log(self.storage, stream, 0) for stream in LEDGER_STREAMS]
 
 
 def open_worker(config: Config, shard: Shard, storage: Storage) -> Worker:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from kie_ops.errors import InputError
 from kie_ops.records import Place, RawRecord
 from memory_store.store import MemoryStore
 from pipelines.commit_log import Log
+from pipelines.config import Config, load
 from pipelines.ledger import Ledger
 from pipelines.parse import parse_batch
 from pipelines.publisher import Publisher
@@ -36,17 +38,23 @@ def records(*texts: str, partition: int = 0) -> list[RawRecord]:
 
 
 def open_worker(
-    scenario: Scenario, storage: Storage, store: MemoryStore, partitions: Sequence[int] | None = None
+    scenario: Scenario, storage: Storage, store: MemoryStore, partitions: Sequence[int] = (), batch: int = 1
 ) -> Worker:
-    config = scenario.config()
+    config = _config(batch)
     mine: Mapping[int, Sequence[RawRecord]] = {
-        p: found for p, found in scenario.records.items() if partitions is None or p in partitions}
+        p: found for p, found in scenario.records.items() if not partitions or p in partitions}
     clock = itertools.count().__next__
     shard = Shard(ListFeed(mine), lambda s, p: Log(storage, s, p), config, clock=lambda: float(clock()))
     publisher = Publisher(storage, SEGMENT, config.tables.trim)
     ledger = Ledger(storage, store)
     return Worker(config, shard, FakeExtractor(), storage, store, publisher, ledger, "model",  # type: ignore[arg-type]
                   _housekeeping_due=NEVER)
+
+
+@lru_cache
+def _config(batch: int) -> Config:
+    return load(None, {"tables.segment": SEGMENT, "tables.publish_every_s": 1e9, "batch.gather_s": 0.001,
+                       "batch.documents": batch, "domain": "small"}, {})
 
 
 def work(worker: Worker, publish: Callable[[], None]) -> None:
@@ -60,9 +68,9 @@ def work(worker: Worker, publish: Callable[[], None]) -> None:
     publish()
 
 
-def worker(*partitions: int) -> Program:
+def worker(*partitions: int, batch: int = 1) -> Program:
     def program(world: World, process: Process) -> None:
-        one = open_worker(world.scenario, process.storage, process.store, partitions or None)
+        one = open_worker(world.scenario, process.storage, process.store, partitions, batch)
 
         def publish() -> None:
             own = {log.chain: log.tail for log in one.shard.logs.values() if log.tail}

@@ -10,6 +10,7 @@ may still happen, and of all that every living process has ever seen.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -57,10 +58,11 @@ class Explorer:
     """Explores one scenario up to a number of states; `seed` is the order among schedules of equal length."""
 
     def __init__(self, scenario: Scenario, *, grain: str = "writes", states: int = 10_000, seed: int = 1,
-                 deviations: int = 1_000, stop_at: int = 1) -> None:
+                 deviations: int = 1_000, stop_at: int = 1, seconds: float = float("inf")) -> None:
         assert grain in GRAINS
         self.scenario, self.grain, self.limit = scenario, grain, states
         self._deviations, self._stop_at = deviations, stop_at
+        self._until = time.process_time() + seconds
         self._random = random.Random(seed)
         self._states: set[int] = set()
         self._ends: set[int] = set()
@@ -77,13 +79,17 @@ class Explorer:
             self._random.shuffle(level)
             after: list[Schedule] = []
             while level:
-                if len(self._states) >= self.limit or len(self.report.violations) >= self._stop_at:
+                if self._enough():
                     self.report.left = len(level) + len(after)
                     return self.report
                 self._try(level.pop(), after)
             self.report.deviations, level, depth = depth, after, depth + 1
         self.report.left = len(level)
         return self.report
+
+    def _enough(self) -> bool:
+        return (len(self._states) >= self.limit or len(self.report.violations) >= self._stop_at
+                or time.process_time() > self._until)
 
     def _try(self, schedule: Schedule, after: list[Schedule]) -> None:
         way: list[str] = []
@@ -100,11 +106,14 @@ class Explorer:
 
     def _rest(self, world: World) -> None:
         """All are done: a worker comes by, and everything is as it should be."""
-        if world.resting() in self._ends:
+        end = hash((world.resting(), world.killed))
+        if end in self._ends:
             return
-        self._ends.add(world.resting())
+        self._ends.add(end)
         self.report.ends = len(self._ends)
         storage = DiskStorage(world.disk)
+        if not world.killed:
+            laws.swept(world.truth, world.disk)
         try:
             one = open_worker(self.scenario, storage, world.store)
             work(one, one.publish)
@@ -138,9 +147,8 @@ class _Run:
             if move not in moves:
                 raise RuntimeError(f"the code under test is not deterministic: {move} is not among {moves}")
             if self._at in self._turns:
-                self._way.append(f"{self._at}: {actor.name if actor else '-'} at {actor.where if actor else '-'}: {move}")
-            if move != moves[0] or self._at == self._last:
-                return move
+                who = "at the start" if actor is None else f"{actor.name} at {actor.where}"
+                self._way.append(f"{self._at}: {who}: {move}")
             return move
         key = self.world.key(actor)
         if key in self._explorer._states:

@@ -1,4 +1,4 @@
-"""The promises, each checked where it could be broken: at every write to the disk, at every change of memory, at the end.
+"""The promises, each checked where it could be broken: at every write, at every change of memory, at the end.
 
     chain     log chains have no gap and no fork, and what is committed stays as it was, but for rows of erased places
     read      a transaction's rows are what its text and the memory at its view give
@@ -175,11 +175,18 @@ def _everything(truth: Truth, disk: Disk) -> Iterator[tuple[str, frozenset[Row],
 
 
 def tick(truth: Truth, store: LocalStore, before: Mapping[str, int], own: Mapping[str, int]) -> None:
-    """After a tick in which memory did not go back: `before` are the ledger's ends, `own` the worker's, when it began."""
+    """After a tick in which memory did not go back: `before` are the ledger's ends, `own` the worker's, before it."""
     view = store.positions()
     for chain, end in {**before, **own}.items():
         if view.get(chain, 0) < end:
             raise Violation(f"tick: memory stands at {view.get(chain, 0)} in {chain}, which ended at {end} before it")
+
+
+def swept(truth: Truth, disk: Disk) -> None:
+    """When all are done and nobody was killed."""
+    for path, _, chain in _everything(truth, disk):
+        if chain and int(path.rpartition("/")[2]) < truth.floors[chain][1]:
+            raise Violation(f"chain: {path} lies below the floor")
 
 
 def at_rest(truth: Truth, disk: Disk, store: LocalStore) -> None:
@@ -195,11 +202,10 @@ def at_rest(truth: Truth, disk: Disk, store: LocalStore) -> None:
     negative = [(k, f, n) for k, fields in counts(store).items() for f, n in fields.items() if n < 0]
     if negative:
         raise Violation(f"memory: counts below nothing: {negative}")
+    swept(truth, disk)
     erased = truth.erased(2**60)
+    truth.forgotten |= erased
     for path, found, chain in _everything(truth, disk):
-        if chain and int(path.rpartition("/")[2]) < truth.floors[chain][1]:
-            raise Violation(f"chain: {path} lies below the floor")
-        truth.forgotten |= erased
         _gone(truth, path, found, chain)
     for table in TABLES:
         _tables_at_rest(truth, disk, table, erased)

@@ -84,7 +84,8 @@ class ProcessStore:
     def recall(self, keys: Collection[str]) -> Recall:
         self._before("recall", self._writes)
         found = self._store.recall(keys)
-        self._actor.saw("recall", _seen(found.view), tuple((k, _seen(found.cells[k].counts)) for k in sorted(found.cells)))
+        cells = tuple((key, _seen(found.cells[key].counts)) for key in sorted(found.cells))
+        self._actor.saw("recall", _seen(found.view), cells)
         return found
 
     def positions(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ SCENARIOS = (
              local=False),
     Scenario("two partitions", {0: THREE, 1: records("d: aspirin", "e: fever", partition=1)},
              [("one", worker(0)), ("two", worker(1))]),
-    Scenario("batches of two", {0: FOUR}, [("one", worker()), ("two", worker())], batch=2),
+    Scenario("batches of one and two", {0: FOUR}, [("one", worker()), ("two", worker(batch=2))]),
     Scenario("a correction and its undo", {0: THREE[:2]}, [
         ("worker", worker()), ("reviewer", ledger(correct("c1"), correct("c2"))),
         ("another", ledger(undo("c1"), correct("c1"), undo("c2"))),

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import tenacity.nap
+
 from kie_ops.errors import EngramError
 from pipelines import faults, recovery
 from tests.pipelines.chains import Killed

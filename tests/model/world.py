@@ -11,7 +11,6 @@ from kie_ops.records import Place, RawRecord
 from memory_store.local import LocalStore
 from memory_store.store import Applied
 from pipelines import commit_log, erasure, recovery
-from pipelines.config import Config, load
 from tests.model import laws
 from tests.model.disk import Disk
 from tests.model.process import Process, ProcessStorage, ProcessStore
@@ -33,17 +32,6 @@ class Scenario:
     local: bool = True
     kills: int = 1
     restores: int = 1
-    batch: int = 1
-
-    def config(self) -> Config:
-        return _config(self.batch)
-
-
-def _config(batch: int, known: dict[int, Config] = {}) -> Config:  # noqa: B006
-    if batch not in known:
-        known[batch] = load(None, {"tables.segment": SEGMENT, "tables.publish_every_s": 1e9, "batch.gather_s": 0.001,
-                                   "batch.documents": batch, "domain": "small"}, {})
-    return known[batch]
 
 
 class WatchedStore(LocalStore):
