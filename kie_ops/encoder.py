@@ -127,6 +127,20 @@ class Encoder(nn.Module):
             shapes = of_word[at]
         return Tokens(ids, shapes, first, last)
 
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """Layers whose states are kept besides the last one's: the two in the middle (of six, the third and fourth)."""
+        layers = int(self.model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        return tuple(dict.fromkeys((max(layers // 2, 1), max(layers * 2 // 3, 1))))
+
+    def with_inner(
+        self, ids: torch.Tensor, shapes: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """[rows, tokens] each -> states [rows, tokens, hidden], and those of the `inner` layers side by side."""
+        embedded = self.words(ids) + self.shape_embedding(shapes)
+        out = self.model(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=True)
+        return out.last_hidden_state, torch.cat([out.hidden_states[k] for k in self.inner], dim=-1)
+
     def forward(self, ids: torch.Tensor, shapes: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """[rows, tokens] each -> states [rows, tokens, hidden]."""
         embedded = self.words(ids) + self.shape_embedding(shapes)

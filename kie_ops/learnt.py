@@ -127,6 +127,38 @@ class Learnt:
         return np.array([np.log1p(self.documents) / 4, np.log1p(seen[0]) / 4, seen[1]])
 
 
+WRONG = 0.12
+"""Share of right ones among what the trained head found, below which the learnt one takes its place."""
+PRIOR = 20.0
+"""Found spans' worth of belief in the trained head's own calibration."""
+TOLERANCE = 0.5
+"""Log-odds by which a calibration may be off before it is corrected."""
+MOST = 4.0
+
+
+def distrusted(head: Learnt) -> frozenset[str]:
+    """Labels whose trained head reviews show to be wrong most of the time, and for which a learnt one stands ready."""
+    return frozenset(
+        label for label, (found, right, _) in head.tallies.items()
+        if label in head.labels and found >= PRIOR and (right + 1) / (found + 2) < WRONG
+    )
+
+
+def corrected(head: Learnt, label: str) -> float:
+    """What reviews add to the log-odds of a trained head: the right ones among its finds against those it expected.
+
+    Shrunk towards nothing by PRIOR finds, and nothing within TOLERANCE, so that a head that does as it says is left
+    alone.  Only ever down: a head's finds say nothing of what it missed.
+    """
+    found, right, expected = head.tallies.get(label, (0, 0, 0.0))
+    if not found:
+        return 0.0
+    said = min(max(expected / found, 0.01), 0.99)
+    true = (right + PRIOR * said) / (found + PRIOR)
+    odds = float(np.log(true / (1 - true)) - np.log(said / (1 - said)))
+    return max(-MOST, min(0.0, odds + TOLERANCE))
+
+
 NOTHING = Learnt((), np.zeros((0, TRAITS, len(TARGETS))), 0, np.zeros(0), np.zeros(0), {})
 _cache: OrderedDict[bytes, Learnt] = OrderedDict()
 
@@ -182,7 +214,7 @@ def _counts(
     for name, count in cell.counts.items():
         _, whose, outcome, rest = split_field(name)
         if whose == scheme and count > 0:
-            counts[outcome, *rest] = count
+            counts[(outcome, *rest)] = count
     labels = tuple(sorted({at[2] for at in counts if at[0] == "mentions"}))
     headed = {at[1] for at in counts if at[0] == "found"}
     tallies = {
