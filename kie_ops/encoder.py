@@ -128,18 +128,17 @@ class Encoder(nn.Module):
         return Tokens(ids, shapes, first, last)
 
     @property
-    def inner(self) -> tuple[int, ...]:
-        """Layers whose states are kept besides the last one's: the two in the middle (of six, the third and fourth)."""
-        layers = int(self.model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
-        return tuple(dict.fromkeys((max(layers // 2, 1), max(layers * 2 // 3, 1))))
+    def inner(self) -> int:
+        """The layer whose states are kept besides the last one's: the middle one."""
+        return max(int(self.model.config.num_hidden_layers) // 2, 1)  # type: ignore[union-attr, arg-type]
 
     def with_inner(
         self, ids: torch.Tensor, shapes: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """[rows, tokens] each -> states [rows, tokens, hidden], and those of the `inner` layers side by side."""
+        """[rows, tokens] each -> states [rows, tokens, hidden], and the same of the `inner` layer."""
         embedded = self.words(ids) + self.shape_embedding(shapes)
         out = self.model(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=True)
-        return out.last_hidden_state, torch.cat([out.hidden_states[k] for k in self.inner], dim=-1)
+        return out.last_hidden_state, out.hidden_states[self.inner]
 
     def forward(self, ids: torch.Tensor, shapes: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """[rows, tokens] each -> states [rows, tokens, hidden]."""

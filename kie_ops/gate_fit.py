@@ -66,7 +66,7 @@ def fit_text(found: Sequence[Candidates], right: Sequence[np.ndarray], labels: t
         return F.binary_cross_entropy_with_logits(h, y) + SHRINK / len(y) * penalty
 
     start = start.clone()
-    _minimise(parameters, loss)
+    minimise(parameters, loss)
     values = [p.detach().numpy() for p in parameters]
     biases = {name: float(v) for name, v in zip(labels, values[4], strict=True)}
     return TextGate(values[0], values[1], values[2], values[3], biases)
@@ -92,7 +92,7 @@ def fit_memory(data: Evidenced) -> MemoryGate:
     signs = torch.from_numpy(SIGNS)
     generator = torch.Generator().manual_seed(1)
     log_weights = torch.zeros(len(KINDS), len(SOURCES), len(OUTCOMES), dtype=torch.float64)
-    hidden = torch.randn(len(RELIABILITY), TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
+    hidden = torch.randn(seen.shape[1], TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
     bias, out_bias = (torch.zeros((), dtype=torch.float64) for _ in range(2))
     hidden_bias, out = (torch.zeros(TRUST_UNITS, dtype=torch.float64) for _ in range(2))
 
@@ -106,7 +106,7 @@ def fit_memory(data: Evidenced) -> MemoryGate:
         penalty = PULL * (log_weights**2).sum() + SHRINK * ((hidden**2).sum() + (out**2).sum())
         return both + penalty / len(y)
 
-    _minimise([bias, log_weights, hidden, hidden_bias, out, out_bias], loss)
+    minimise([bias, log_weights, hidden, hidden_bias, out, out_bias], loss)
     weights = log_weights.detach().exp().numpy()
     return MemoryGate(float(bias), weights, hidden.detach().numpy(), hidden_bias.detach().numpy(),
                       out.detach().numpy(), float(out_bias))
@@ -120,7 +120,7 @@ def fit_pairs(logits: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     def loss() -> torch.Tensor:
         return F.binary_cross_entropy_with_logits(scale * x + bias, y) + 1e-4 * ((scale - 1) ** 2 + bias**2)
 
-    _minimise([scale, bias], loss)
+    minimise([scale, bias], loss)
     return float(scale), float(bias)
 
 
@@ -140,7 +140,7 @@ def calibrated(logits: np.ndarray, right: np.ndarray, missed: int) -> Calibratio
     return Calibration(scale, bias, float(np.clip(threshold, 0.02, 0.95)))
 
 
-def _minimise(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) -> None:
+def minimise(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) -> None:
     for p in parameters:
         p.requires_grad_(True)
     optimiser = torch.optim.LBFGS(parameters, max_iter=250, history_size=20, line_search_fn="strong_wolfe")

@@ -95,7 +95,8 @@ def tally(scheme: str, label: str, found: int, right: int, expected: float) -> I
 
 def _vectors(key: str, scheme: str, name: Sequence[str], values: np.ndarray) -> Iterator[Increment]:
     for row, at in enumerate(range(0, len(values), PROTOTYPE_WIDTH)):
-        part = values[at : at + PROTOTYPE_WIDTH]
+        part = np.zeros(PROTOTYPE_WIDTH, dtype=np.int64)
+        part[: len(values) - at] = values[at : at + PROTOTYPE_WIDTH]
         if part.any():
             yield Increment(key, field("reviewer", scheme, *name, str(row)), 0, tuple(part.tolist()))
 

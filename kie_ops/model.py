@@ -225,9 +225,8 @@ class TextModel(nn.Module):
         spans = {
             name: np.full((count, s.max_words, len(s.labels)), -np.inf, dtype=np.float32) for name, s in schemes.items()
         }
-        wide = self.encoder.hidden * len(self.encoder.inner)
-        return (np.zeros((count, self.encoder.hidden), dtype=np.float32), np.zeros((count, wide), dtype=np.float32),
-                spans)
+        states, inner = (np.zeros((count, self.encoder.hidden), dtype=np.float32) for _ in range(2))
+        return states, inner, spans
 
     def _batches(
         self, prepared: Sequence[Prepared], jobs: Iterable[tuple[int, int]], budget: int

@@ -14,8 +14,8 @@ from kie_ops.records import Document
 _SEED = 20260101
 _SCALE = 40.0
 """Spread of a prototype's integers: a unit vector's projections have variance 1, so |value| > 127 is rare."""
-TRAITS = 128
-"""Traits of a word: a constant, how it is written (one of each shape), and projections of its inner states."""
+TRAITS = 192
+"""Traits of a word: a constant, how it is written (one of each shape), and projections of its inner state."""
 CONSTANT = 16
 _TRAIT_SEED = 20260102
 
@@ -82,9 +82,9 @@ def _signs(seed: int, rows: int, columns: int) -> np.ndarray:
 def traits(inner: np.ndarray, shapes: np.ndarray, kinds: int) -> np.ndarray:
     """int8 [words, TRAITS] of a document's words.
 
-    `inner`: float32 [words, n], states of inner layers, side by side; `shapes`: int [words] of 0..kinds - 1.
-    Inner layers serve better than the last, which has been bent to the labels it was trained for.  The projection is
-    fixed; values have a spread of about CONSTANT, so that sums over millions of words stay within 32 bits.
+    `inner`: float32 [words, n], states of a middle layer; `shapes`: int [words] of 0..kinds - 1.  A middle layer serves
+    better than the last, which has been bent to the labels it was trained for.  The projection is fixed; values have a
+    spread of about CONSTANT, so that sums over some eight million words stay within 32 bits.
     """
     out = np.zeros((len(inner), TRAITS))
     out[:, 0] = CONSTANT
