@@ -40,7 +40,7 @@ from kie_ops.records import Document
 from kie_ops.surface import key_of_text, written
 
 SETS = {
-    "jnlpba": ("protein", "cell_type", "cell_line", "DNA"), "craft": ("Taxon", "CL", "GGP", "SO"), "bc2gm": ("GENE",),
+    "jnlpba": ("protein", "cell_type", "DNA"), "craft": ("Taxon", "CL", "GGP"), "bc2gm": ("GENE",),
     "linnaeus": ("Species",),
 }
 SENTENCES = 8
