@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -203,9 +204,12 @@ def _tallies(decided: Decided, names: Names, gold: set[tuple[int, int, str]]) ->
 
 def _short_names(names: Names) -> Iterator[tuple[int, int]]:
     """Spans of one or two words that may be a name."""
-    for key, first, last in names.surfaces.occurrences():
-        if key.count(" ") < 2:
-            yield first, last
+    tokens = names.surfaces.tokens
+    for begin, end in names.reading.sentences.tolist():
+        words = [i for i in range(begin, end) if tokens[i].kind != DROPPED]
+        for first, last in (*zip(words, words, strict=True), *pairwise(words)):
+            if tokens[first].edge and tokens[last].edge and names.key(first, last) is not None:
+                yield first, last
 
 
 def _unsure(decided: Decided) -> list[tuple[int, int]]:

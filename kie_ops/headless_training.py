@@ -14,6 +14,7 @@ import lzma
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,11 @@ SETS = {
 }
 SENTENCES = 8
 """Sentences of a set that make a document."""
-UNITS = 10
+READ = 0.4
+"""Share of a set's documents that one stream reads: the first ones, or the last after the others were reviewed."""
+ROWS = 16_000
+"""Candidates that each fit uses, at most."""
+UNITS = 8
 GRID = tuple(np.round(np.arange(0.3, 0.64, 0.04), 2).tolist())
 REVIEWER, VOCABULARY, NONE = SOURCES.index("reviewer"), SOURCES.index("vocabulary"), OUTCOMES.index("none")
 TRUSTED = 0.99
@@ -82,6 +87,15 @@ class Item:
     doc_id: str
     gold: frozenset[tuple[int, int]]
 
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        return frozenset({*self.names.keys(), learnt_key(self.scheme)})
+
+    @cached_property
+    def whole(self) -> Contribution:
+        """A review without errors."""
+        return review(self)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -90,19 +104,20 @@ class Sample:
     right: np.ndarray
 
 
-def stream(items: Sequence[Item], plan: Plan, rng: np.random.Generator) -> Iterator[Sample]:
-    """The documents in order, each read with what those before it left, as `plan` says."""
+def stream(items: Sequence[Item], plan: Plan, rng: np.random.Generator, before: int = 0) -> Iterator[Sample]:
+    """The documents in order, each read with what those before it left, as `plan` says; the first `before` unread."""
     memory = Overlay({})
     if plan.vocabulary:
         memory.add(vocabulary(items, plan, rng))
-    for item in items:
-        cells = memory.only({*item.names.keys(), learnt_key(item.scheme)})
-        head = learnt(cells, item.scheme)
-        seen = look(item.names, item.scheme, [item.label], Knowledge(cells, item.scheme), head)
-        spans = zip(seen.candidates.first.tolist(), seen.candidates.last.tolist(), strict=True)
-        yield Sample(item, seen, np.array([s in item.gold for s in spans], dtype=bool))
+    for number, item in enumerate(items):
+        if number >= before:
+            cells = memory.only(item.keys)
+            head = learnt(cells, item.scheme)
+            seen = look(item.names, item.scheme, [item.label], Knowledge(cells, item.scheme), head)
+            spans = zip(seen.candidates.first.tolist(), seen.candidates.last.tolist(), strict=True)
+            yield Sample(item, seen, np.array([s in item.gold for s in spans], dtype=bool))
         if rng.random() < plan.reviewed:
-            memory.add(review(item, plan.wrong, rng))
+            memory.add(review(item, plan.wrong, rng) if plan.wrong else item.whole)
         elif rng.random() < plan.corrected:
             memory.add(_correction(item, rng))
 
@@ -146,11 +161,14 @@ def _correction(item: Item, rng: np.random.Generator) -> Contribution:
 def fit(samples: Sequence[Sample], seed: int = 1) -> Headless:
     """h on all candidates of learnt heads, then m and w_s on those that memory knows, then the threshold."""
     x, y = np.concatenate([s.seen.x for s in samples]), np.concatenate([s.right for s in samples]).astype(np.float64)
-    text = fit_text(x, y)
-    parts = [_evidenced(s, text) for s in samples]
     rng = np.random.default_rng(seed)
+    some = rng.permutation(len(y))[:ROWS]
+    text = fit_text(x[some], y[some])
+    parts = [_evidenced(s, text) for s in samples]
     parts += [_anew(s, text, rng) for s in samples]
-    memory = fit_memory(Evidenced.join(parts))
+    data = Evidenced.join(parts)
+    some = rng.permutation(len(data.h))[:ROWS]
+    memory = fit_memory(Evidenced(*(getattr(data, n)[some] for n in Evidenced.__dataclass_fields__)))
     return with_threshold(text, memory, samples)
 
 
@@ -255,13 +273,16 @@ def items_of(examples: Sequence[Example], names: Sequence[Names], label: str) ->
 
 
 def simulate(items: Sequence[Sequence[Item]], seed: int = 1) -> list[Sample]:
-    """Samples of every label's stream; plans take turns, so that each label sees several."""
+    """Samples of every label's streams; plans take turns, and so do beginnings of streams and later stretches."""
     out: list[Sample] = []
     for n, some in enumerate(items):
         for k, plan in enumerate(PLANS):
             if (n + k) % 2 == 0:
                 rng = np.random.default_rng([seed, n, k])
-                out += stream([some[int(i)] for i in rng.permutation(len(some))], plan, rng)
+                order = [some[int(i)] for i in rng.permutation(len(some))]
+                read = int(READ * len(order))
+                later = (n + k) % 4 == 0
+                out += stream(order if later else order[:read], plan, rng, len(order) - read if later else 0)
     return out
 
 

@@ -61,10 +61,10 @@ def increments(
     if not len(traits) or traits.shape[1] != TRAITS:
         return
     key, which = learnt_key(scheme), str(half(doc_id))
-    x = traits.astype(np.int64)
+    x = traits.astype(np.float64)  # sums of integers far below 2^53: exact, and faster than in integers
     yield Increment(key, field("reviewer", scheme, "documents", which), 1)
     yield Increment(key, field("reviewer", scheme, "words", which), len(x))
-    yield from _vectors(key, scheme, ("gram", which), (x.T @ x)[_UPPER])
+    yield from _vectors(key, scheme, ("gram", which), (x.T @ x)[_UPPER].astype(np.int64))
     by_label: dict[str, set[tuple[int, int]]] = {}
     for first, last, label in gold:
         by_label.setdefault(label, set()).add((first, last))
@@ -72,7 +72,7 @@ def increments(
         yield Increment(key, field("reviewer", scheme, "mentions", which, label), len(spans))
         y = targets(spans, len(x))
         for n, target in enumerate(TARGETS):
-            yield from _vectors(key, scheme, ("cross", which, label, target), x.T @ y[:, n])
+            yield from _vectors(key, scheme, ("cross", which, label, target), (x.T @ y[:, n]).astype(np.int64))
 
 
 def targets(spans: Iterable[tuple[int, int]], words: int) -> np.ndarray:
