@@ -15,7 +15,7 @@ Field names (``|`` separates, it never occurs inside a part; :func:`field` escap
     source|scheme|related|LABEL             relation cells (key = pair_key(...)): the pair had this relation
     source|scheme|prototype|LABEL           vector: sum of the mention's quantised vectors
 
-The cell ``learnt<US>SCHEME`` holds what reviews taught of a scheme's labels: its fields are listed in kie_ops/learnt.py.
+The cell ``learnt<US>SCHEME`` holds what reviews taught of a scheme's labels; its fields: kie_ops/learnt.py.
 """
 
 from __future__ import annotations
