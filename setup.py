@@ -13,7 +13,7 @@ VOCABULARIES = [
 ]
 DEV = [
     "hypothesis>=6.100", "moto[s3,server]>=5.0", "mypy>=1.10", "pandas>=2.2", "pytest>=8.0", "pytest-timeout>=2.3",
-    "ruff>=0.6", "types-PyYAML", "uv>=0.5",
+    "ruff>=0.6", "scikit-learn>=1.5", "types-PyYAML", "uv>=0.5",
 ]
 
 setup(
@@ -27,7 +27,7 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     packages=find_packages(include=["pipelines*", "kie_ops*", "memory_store*"]),
     package_data={
-        "kie_ops": ["domains/*/*"],
+        "kie_ops": ["domains/*/*", "headless.json"],
         "pipelines": ["samples/*", "templates/*"],
     },
     python_requires=">=3.10",

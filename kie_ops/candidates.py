@@ -6,7 +6,7 @@ are computed among themselves.  So a span's text score is the same whether memor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -133,17 +133,38 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.first)
 
+    def only(self, use: np.ndarray) -> Candidates:
+        """Those of `use` (bool [n] or numbers), in that order; features stay as they are."""
+        at = np.flatnonzero(use) if use.dtype == bool else use
+        arrays = (a[at] for a in (self.first, self.last, self.label, self.features, self.remembered))
+        return Candidates(self.scheme, self.labels, *arrays, tuple(self.keys[i] for i in at.tolist()))
+
+
+def joined(parts: Sequence[Candidates]) -> tuple[Candidates, np.ndarray]:
+    """Candidates of different labels as one, in order of (first, last, label), and their numbers in that order."""
+    if len(parts) == 1:
+        return parts[0], np.arange(len(parts[0]))
+    labels = tuple(dict.fromkeys(label for p in parts for label in p.labels))
+    numbers = [np.array([labels.index(y) for y in p.labels], dtype=np.int64)[p.label] for p in parts]
+    first, last, features, remembered = (
+        np.concatenate([getattr(p, n) for p in parts]) for n in ("first", "last", "features", "remembered")
+    )
+    label, keys = np.concatenate(numbers), tuple(k for p in parts for k in p.keys)
+    order = np.lexsort((label, last, first))
+    return Candidates(parts[0].scheme, labels, first, last, label, features, remembered, keys).only(order), order
+
 
 def candidates(names: Names, scheme: str, known: Mapping[str, Collection[str]] | None = None) -> Candidates:
     """The candidates of one document in one scheme; `known`: labels by key that memory holds as entities."""
     scores = names.reading.spans[scheme]
     own = _text_rows(names, scores)
-    more = _memory_rows(names, scores, known) - own if known else set()
+    more = memory_rows(names, scores.labels, known) - own if known else set()
     rows = np.array(sorted(own | more), dtype=np.int64).reshape(-1, 3)
     remembered = np.array([tuple(row) in more for row in rows.tolist()], dtype=bool)
     first, last, label = rows[:, 0], rows[:, 1], rows[:, 2]
     keys = tuple(names.key(f, e) for f, e in zip(first.tolist(), last.tolist(), strict=True))
-    features = _features(first, last, label, keys, _logits(scores, first, last, label), ~remembered, scores)
+    logits = _logits(scores, first, last, label)
+    features = features_of(first, last, label, keys, logits, ~remembered, len(scores.labels))
     return Candidates(scheme, tuple(scores.labels), first, last, label, features, remembered, keys)
 
 
@@ -164,11 +185,11 @@ def _text_rows(names: Names, scores: SpanScores) -> set[tuple[int, int, int]]:
     return rows
 
 
-def _memory_rows(
-    names: Names, scores: SpanScores, known: Mapping[str, Collection[str]]
+def memory_rows(
+    names: Names, labels: Sequence[str], known: Mapping[str, Collection[str]]
 ) -> set[tuple[int, int, int]]:
     """Candidates that memory proposes; shorter and longer ones alike."""
-    number = {label: i for i, label in enumerate(scores.labels)}
+    number = {label: i for i, label in enumerate(labels)}
     rows: set[tuple[int, int, int]] = set()
     for _, f, e in names.spans(known):
         key = names.key(f, e)
@@ -186,12 +207,11 @@ def _logits(scores: SpanScores, first: np.ndarray, last: np.ndarray, label: np.n
     return np.clip(np.nan_to_num(out, nan=-BOUND, posinf=BOUND, neginf=-BOUND), -BOUND, BOUND)
 
 
-def _features(
+def features_of(
     first: np.ndarray, last: np.ndarray, label: np.ndarray, keys: tuple[str | None, ...], own: np.ndarray,
-    textual: np.ndarray, scores: SpanScores,
+    textual: np.ndarray, size: int,
 ) -> np.ndarray:
-    """FEATURES of candidates; rivals and siblings are looked for among the `textual` ones only."""
-    size = len(scores.labels)
+    """FEATURES of candidates of `size` labels; rivals and siblings are looked for among the `textual` ones only."""
     span = first * (1 << 20) + (last - first)
     groups: dict[tuple[str | None, int], int] = {}
     number = iter(range(len(first)))

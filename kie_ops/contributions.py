@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
+
+import numpy as np
 
 from kie_ops.candidates import LOW, Names
 from kie_ops.decisions import Decided
 from kie_ops.domain import Domain
 from kie_ops.errors import InputError
+from kie_ops.learnt import increments, tally
 from kie_ops.memory import Contribution, Increment, field
 from kie_ops.stems import concept_keys
 from kie_ops.surface import DROPPED, edge_word, key_of_text, written
@@ -48,6 +51,10 @@ class _Increments:
     def add(self, key: str, name: str, vector: tuple[int, ...] | None = None) -> None:
         if len(self._made) < MAX_INCREMENTS:
             self._made.setdefault((key, name), Increment(key, name, 1, vector))
+
+    def extend(self, more: Iterable[Increment]) -> None:
+        """Sums of a learnt head: first come, so that a long document does not lose part of them."""
+        self._made.update({(i.key, i.field): i for i in more})
 
     def contribution(self, origin: str) -> Contribution:
         return Contribution(origin, tuple(sorted(self._made.values(), key=lambda i: (i.key, i.field))))
@@ -86,9 +93,16 @@ def of_review(
     Of what the tagger found possible and the reviewer did not mark, spans across a border count as crossing, spans
     within a mention as its parts, and the others as none.  So are single words apart from all mentions, whatever the
     tagger says: one day another review, or a vocabulary, may call them a name by mistake.
+
+    Of labels without a head nothing tells what was possible: their names of one or two words count as none.  The
+    scheme's learnt cell gets the sums of the words (see learnt), and how often the trained head was right; for that,
+    `decided` is to be decided with memory off.
     """
     out = _Increments()
     scheme = decided.candidates.scheme
+    spans = [(m.first, m.last, m.label) for m in gold]
+    out.extend(increments(scheme, names.reading.traits, spans, doc_id))
+    out.extend(_tallies(decided, names, {*spans}))
     example = field(source, scheme, "example", doc_id)
     for m in gold:
         _entity(out, source, names, m, prototype=True)
@@ -98,8 +112,13 @@ def of_review(
     marked = {(m.first, m.last) for m in gold}
     borders = _Borders(gold, len(names.surfaces.tokens))
     found = decided.candidates
-    possible = ~found.remembered & (found.features[:, 0] > LOW)
-    for f, e in sorted({(int(a), int(b)) for a, b in zip(found.first[possible], found.last[possible], strict=True)}):
+    headed = _headed(decided, names)
+    possible = headed & ~found.remembered & (found.features[:, 0] > LOW)
+    some = {(int(a), int(b)) for a, b in zip(found.first[possible], found.last[possible], strict=True)}
+    scores = names.reading.spans.get(scheme)
+    if scores is None or not {*found.labels, *(m.label for m in gold)} <= {*scores.labels}:
+        some.update(_short_names(names))
+    for f, e in sorted(some):
         if (f, e) not in marked:
             outcome, label = borders.outcome(f, e)
             for key in names.written(f, e):
@@ -172,6 +191,34 @@ def _entity(out: _Increments, source: str, names: Names, m: Marked, *, prototype
     if m.concept is not None:
         for key in concept_keys(names.written(m.first, m.last)):
             out.add(key, field(source, m.scheme, "concept", m.label, m.concept))
+
+
+def _headed(decided: Decided, names: Names) -> np.ndarray:
+    """bool [candidates]: whether a trained head scored them; what memory taught plays no part in contributions."""
+    scheme = decided.candidates.scheme
+    trained = names.reading.spans[scheme].labels if scheme in names.reading.spans else ()
+    return np.array([y in trained for y in decided.candidates.labels], dtype=bool)[decided.candidates.label]
+
+
+def _tallies(decided: Decided, names: Names, gold: set[tuple[int, int, str]]) -> Iterator[Increment]:
+    """How often the trained head's finds, by the text alone, were right."""
+    if decided.knowledge is not None:  # decided with memory: no measure of the text alone
+        return
+    scheme = decided.candidates.scheme
+    for label in sorted({d.label for d in decided.chosen}):
+        mine = [d for d in decided.chosen if d.label == label]
+        right = sum((d.first, d.last, label) in gold for d in mine)
+        yield from tally(scheme, label, len(mine), right, sum(d.text_score for d in mine))
+
+
+def _short_names(names: Names) -> Iterator[tuple[int, int]]:
+    """Spans of one or two words that may be a name."""
+    tokens = names.surfaces.tokens
+    for begin, end in names.reading.sentences.tolist():
+        words = [i for i in range(begin, end) if tokens[i].kind != DROPPED]
+        for first, last in (*zip(words, words, strict=True), *pairwise(words)):
+            if tokens[first].edge and tokens[last].edge and names.key(first, last) is not None:
+                yield first, last
 
 
 def _unsure(decided: Decided) -> list[tuple[int, int]]:

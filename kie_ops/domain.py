@@ -141,6 +141,19 @@ class Domain:
         temporary.replace(folder / "domain.json")
         return dataclasses.replace(self, folder=folder)
 
+    def with_scheme(self, name: str, labels: Iterable[str], *, emit: bool = True) -> Domain:
+        """The domain with `labels` in a scheme that may have no head: they are learnt from memory and reviews alone.
+
+        Labels of a scheme that is there are kept, trained ones first.  With `emit` the new ones are emitted as they are
+        named.
+        """
+        old = self.schemes.get(name, Scheme(labels=()))
+        own = tuple(dict.fromkeys((*old.labels, *labels)))
+        entities = {**self.output.entities.get(name, {}), **{y: y for y in own if emit and y not in old.labels}}
+        output = dataclasses.replace(self.output, entities={**self.output.entities, name: entities})
+        scheme = dataclasses.replace(old, labels=own)
+        return dataclasses.replace(self, schemes={**self.schemes, name: scheme}, output=output)
+
     def part(self, scheme: str, split: str) -> Part:
         """Where the documents of `split` (train, dev, test) of `scheme` are."""
         return self.parts.get(scheme, {}).get(split, Part(split))

@@ -137,6 +137,19 @@ class Encoder(nn.Module):
             shapes = of_word[at]
         return Tokens(ids, shapes, first, last)
 
+    @property
+    def inner(self) -> int:
+        """The layer whose states are kept besides the last one's: the middle one."""
+        return max(int(self.model.config.num_hidden_layers) // 2, 1)  # type: ignore[union-attr, arg-type]
+
+    def with_inner(
+        self, ids: torch.Tensor, shapes: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """[rows, tokens] each -> states [rows, tokens, hidden], and the same of the `inner` layer."""
+        embedded = self.words(ids) + self.shape_embedding(shapes)
+        out = self.model(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=True)
+        return out.last_hidden_state, out.hidden_states[self.inner]
+
     def forward(self, ids: torch.Tensor, shapes: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """[rows, tokens] each -> states [rows, tokens, hidden]."""
         embedded = self.words(ids) + self.shape_embedding(shapes)

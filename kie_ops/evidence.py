@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from kie_ops.candidates import Candidates, Names
+from kie_ops.learnt import PREFIX
 from kie_ops.memory import PROTOTYPE_WIDTH, SOURCES, Cell, split_field
 from kie_ops.records import Evidence
 from kie_ops.surface import is_acronym
@@ -97,7 +98,7 @@ class Knowledge:
         """
         out: dict[str, set[str]] = {}
         for key in self.cells:
-            known = self.get(key)
+            known = self.get(key) if not key.startswith(PREFIX) else None
             labels = {label for source, label in known.entity if source != "self"} if known is not None else set()
             if labels:
                 out[key] = labels

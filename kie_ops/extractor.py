@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from kie_ops.events import events
 from kie_ops.evidence import concept_rows, rows
 from kie_ops.frozen_memory import FrozenMemory
 from kie_ops.gate import Calibration, Gate
+from kie_ops.learnt import learnt_key
 from kie_ops.linking import concepts
 from kie_ops.memory import Cell, Contribution, Memory
 from kie_ops.model import TextModel
@@ -65,8 +66,20 @@ class Extractor:
         self.domain = model.domain.name
         self.memory: Memory = memory if memory is not None else FrozenMemory({})
         self.token_budget = token_budget
-        parts = (model.version, repr(gate.dump()), repr(sorted(model.domain.dump()["output"].items())))
-        self.version = hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
+
+    @property
+    def version(self) -> str:
+        if "_version" not in self.__dict__:
+            output = repr(sorted(self.definition.dump()["output"].items()))
+            parts = (self.model.version, repr(self.gate.dump()), output)
+            self.__dict__["_version"] = hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
+        return str(self.__dict__["_version"])
+
+    def with_scheme(self, name: str, labels: Iterable[str]) -> Extractor:
+        """This extractor with labels that its model has no head for, learnt from memory alone (Domain.with_scheme)."""
+        out = Extractor(self.model, self.gate, memory=self.memory, token_budget=self.token_budget)
+        out.definition = self.definition.with_scheme(name, labels)
+        return out
 
     @classmethod
     def load(
@@ -94,7 +107,7 @@ class Extractor:
     def keys(self, reading: TextReading) -> frozenset[str]:
         """The keys memory is to be asked for."""
         sketch = sketch_of(reading)
-        return sketch.keys | {key for key, _, _ in self._pairs(sketch)}
+        return sketch.keys | {key for key, _, _ in self._pairs(sketch)} | {learnt_key(s) for s in self._schemes()}
 
     def contribution(self, reading: TextReading) -> Contribution:
         """What the document adds to memory: of its text and the model alone."""

@@ -52,7 +52,7 @@ class TextGate:
         """float64 [n]: calibrated log-odds by the text alone."""
         x = candidates.features / SCALE
         bias = np.array([self.labels.get(label, 0.0) for label in candidates.labels])[candidates.label]
-        h = (x * self.linear).sum(axis=1) + _layer(x, self.hidden, self.hidden_bias, self.out) + bias
+        h = (x * self.linear).sum(axis=1) + layer(x, self.hidden, self.hidden_bias, self.out) + bias
         return soft_bound(h, TEXT_BOUND)
 
 
@@ -80,7 +80,7 @@ class MemoryGate:
 
     def soft_weight(self, remembered: Remembered, h: np.ndarray) -> np.ndarray:
         """float64 [n] of 0..1: w_s; 0 where memory has nothing."""
-        trust = sigmoid(_layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias)
+        trust = sigmoid(layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias)
         return np.where(remembered.present, trust, 0.0)
 
 
@@ -132,15 +132,20 @@ class Gate:
     """Whether decisions use what the pipeline has read itself (source self)."""
 
     def decide(
-        self, candidates: Candidates, remembered: Remembered | None
+        self, candidates: Candidates, remembered: Remembered | None, shift: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(h, w_s, z), float64 [n] each; without memory w_s = 0 and z = h."""
+        """(h, w_s, z), float64 [n] each; without memory w_s = 0 and z = h.
+
+        `shift`: what reviews add to h in z (see learnt.corrected); h itself, the text's own score, stays as it is.
+        """
         h = self.text[candidates.scheme].odds(candidates)
         if remembered is None:
             return h, np.zeros(len(h)), h
         memory = self.memory[candidates.scheme]
-        w = memory.soft_weight(remembered, h)
-        return h, w, (1.0 - w) * h + w * memory.odds(remembered, [candidates.labels[n] for n in candidates.label])
+        heard = h if shift is None else h + shift
+        w = memory.soft_weight(remembered, heard)
+        m = memory.odds(remembered, [candidates.labels[n] for n in candidates.label])
+        return h, w, (1.0 - w) * heard + w * m
 
     def dump(self) -> dict[str, Any]:
         """As JSON, numbers of six digits: what is loaded again is exactly what is used."""
@@ -148,10 +153,10 @@ class Gate:
             "version": VERSION,
             "features": list(FEATURES),
             "trust": list(TRUST),
-            "text": {name: _numbers(gate) for name, gate in sorted(self.text.items())},
-            "memory": {name: _numbers(gate) | _weights(gate) for name, gate in sorted(self.memory.items())},
+            "text": {name: as_json(gate) for name, gate in sorted(self.text.items())},
+            "memory": {name: as_json(gate) for name, gate in sorted(self.memory.items())},
             "thresholds": {k: _short(v) for k, v in sorted(self.thresholds.items())},
-            "relations": {name: _numbers(c) for name, c in sorted(self.relations.items())},
+            "relations": {name: as_json(c) for name, c in sorted(self.relations.items())},
             "dictionary": {k: _short(v) for k, v in sorted(self.dictionary.items())},
             "own": self.own,
         }
@@ -166,7 +171,7 @@ class Gate:
                                  next_step="python -m kie_ops.gate_training DOMAIN --data FOLDER")
             return cls(
                 text={name: TextGate(**_arrays(gate)) for name, gate in data["text"].items()},
-                memory={name: MemoryGate(**_arrays(gate | _tensor(gate))) for name, gate in data["memory"].items()},
+                memory={name: MemoryGate(**from_json(gate)) for name, gate in data["memory"].items()},
                 thresholds=dict(data["thresholds"]),
                 relations={name: Calibration(**c) for name, c in data["relations"].items()},
                 dictionary=dict(data["dictionary"]),
@@ -212,7 +217,7 @@ def vocabulary_classes(counts: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(np.arange(len(CLASSES)) == which[:, None], listed[:, None], 0.0))
 
 
-def _layer(x: np.ndarray, hidden: np.ndarray, hidden_bias: np.ndarray, out: np.ndarray) -> np.ndarray:
+def layer(x: np.ndarray, hidden: np.ndarray, hidden_bias: np.ndarray, out: np.ndarray) -> np.ndarray:
     units = np.tanh((x[:, :, None] * hidden).sum(axis=1) + hidden_bias)
     return np.asarray((units * out).sum(axis=1))
 
@@ -221,14 +226,20 @@ def _short(value: float) -> float:
     return float(f"{float(value):.6g}")
 
 
-def _numbers(of: Any) -> dict[str, Any]:
-    """A dataclass of numbers and arrays as JSON."""
+def as_json(of: Any) -> dict[str, Any]:
+    """A dataclass of numbers and arrays as JSON, six digits each; memory's weights by name, for people."""
     def plain(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return [plain(v) for v in value]
         return {k: _short(v) for k, v in value.items()} if isinstance(value, Mapping) else _short(value)
 
-    return {name: plain(getattr(of, name)) for name in of.__dataclass_fields__}
+    out = {name: plain(getattr(of, name)) for name in of.__dataclass_fields__}
+    return out | _weights(of) if isinstance(of, MemoryGate) else out
+
+
+def from_json(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of :func:`as_json`."""
+    return _arrays({**data, **_tensor(data)} if isinstance(data.get("weights"), Mapping) else data)
 
 
 def _weights(gate: MemoryGate) -> dict[str, dict[str, float]]:

@@ -91,8 +91,8 @@ def _plain_text() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1)
 
 
-def fit_memory(data: Evidenced, labels: tuple[str, ...]) -> MemoryGate:
-    """m and w_s, with h as it is."""
+def fit_memory(data: Evidenced, labels: tuple[str, ...] = ()) -> MemoryGate:
+    """m and w_s, with h as it is; without `labels` one bias serves all."""
     if not len(data.h):
         weights = np.ones((len(KINDS), len(SOURCES), len(OUTCOMES)))
         return MemoryGate(0.0, weights, np.zeros((len(TRUST), 1)), np.zeros(1), np.zeros(1), 0.0)
@@ -104,14 +104,14 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...]) -> MemoryGate:
     signs = torch.from_numpy(SIGNS)
     generator = torch.Generator().manual_seed(1)
     log_weights = torch.zeros(len(KINDS), len(SOURCES), len(OUTCOMES), dtype=torch.float64)
-    hidden = torch.randn(len(TRUST), TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
+    hidden = torch.randn(x.shape[1], TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
     log_classes = torch.full((len(CLASSES),), -1.0, dtype=torch.float64)
     of_label = torch.zeros(len(labels), dtype=torch.float64)
     bias, out_bias = (torch.zeros((), dtype=torch.float64) for _ in range(2))
     hidden_bias, out = (torch.zeros(TRUST_UNITS, dtype=torch.float64) for _ in range(2))
 
     def loss() -> torch.Tensor:
-        m = bias + of_label[label] + counts @ (log_weights.exp() * signs).reshape(-1) + listed @ log_classes.exp()
+        m = bias + (of_label[label] if labels else 0.0) + counts @ (log_weights.exp() * signs).reshape(-1) + listed @ log_classes.exp()
         m = MEMORY_BOUND * torch.tanh(m / MEMORY_BOUND)
         w = torch.sigmoid(torch.tanh(x @ hidden + hidden_bias) @ out + out_bias)
         z = (1 - w) * h + w * m
@@ -122,7 +122,7 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...]) -> MemoryGate:
         return both + penalty / len(y)
 
     counts = counts.reshape(len(counts), -1)
-    minimise([bias, of_label, log_weights, log_classes, hidden, hidden_bias, out, out_bias], loss)
+    minimise([bias, *([of_label] if labels else []), log_weights, log_classes, hidden, hidden_bias, out, out_bias], loss)
     weights = log_weights.detach().exp().numpy()
     return MemoryGate(
         float(bias), weights, hidden.detach().numpy(), hidden_bias.detach().numpy(), out.detach().numpy(),

@@ -26,6 +26,7 @@ Cells of concepts (key = concept_key(...)) belong to no scheme::
     vocabulary||name|NAME                   its preferred name
     vocabulary||parent|SYSTEM:ID            what is broader
     vocabulary||system|SYSTEM|VERSION       the code system and its release
+The cell ``learnt<US>SCHEME`` holds what reviews taught of a scheme's labels; its fields: kie_ops/learnt.py.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ from torch import nn
 from kie_ops import adapter, words as wording
 from kie_ops.adapter import ADAPTER, Base
 from kie_ops.domain import Domain, Scheme
-from kie_ops.encoder import Encoder, Tokens
+from kie_ops.encoder import SHAPES, Encoder, Tokens
 from kie_ops.errors import ModelError
 from kie_ops.heads import Endpoint, PairHead, SpanHead, unfold
 from kie_ops.records import Document
-from kie_ops.text_reading import SpanScores, TextReading
+from kie_ops.text_reading import SpanScores, TextReading, traits
 from kie_ops.windows import Window, characters_read, cut, owners
 from kie_ops.words import Words
 
@@ -160,10 +160,7 @@ class TextModel(nn.Module):
 
         As wide as the padded tokens, so that the shape depends on the bucket alone.
         """
-        states = self.encoder(rows.ids, rows.shapes, rows.mask)
-        at = torch.arange(len(rows.ids))[:, None]
-        real = torch.arange(rows.ids.shape[1])[None, :] < rows.words[:, None]
-        return (states[at, rows.first] + states[at, rows.last]) * 0.5 * real[..., None]
+        return _of_words(self.encoder(rows.ids, rows.shapes, rows.mask), rows)
 
     @torch.inference_mode()
     def read(
@@ -181,18 +178,20 @@ class TextModel(nn.Module):
         jobs = [(d, k) for d, p in enumerate(prepared) for k, w in enumerate(p.windows) if w.last > w.first]
         for group in self._batches(prepared, jobs, token_budget):
             rows = self.rows([(prepared[d], prepared[d].windows[k]) for d, k in group])
-            states = self.word_states(rows)
+            states, inner = (_of_words(s, rows) for s in self.encoder.with_inner(rows.ids, rows.shapes, rows.mask))
             scores = {name: self.spans[name](states, rows.words).numpy() for name in wanted}
             for row, (d, k) in enumerate(group):
                 here = {name: logits[row] for name, logits in scores.items()}
-                _place(blank[d], prepared[d].windows[k], ranges[d][k], states[row].numpy(), here)
+                _place(blank[d], prepared[d].windows[k], ranges[d][k], states[row].numpy(), inner[row].numpy(), here)
         return [
             TextReading(
                 document=document, words=p.words.offsets, sentences=p.words.sentences,
                 spans={n: SpanScores(s.labels, spans[n]) for n, s in wanted.items()},
                 states=states, windows=len(p.windows), characters_read=characters_read(p.windows),
+                traits=traits(inner, p.tokens.shapes[np.minimum(p.tokens.first, max(len(p.tokens.ids) - 1, 0))]
+                              if len(p.tokens.ids) else np.zeros(len(p.words), dtype=np.int64), len(SHAPES)),
             )
-            for document, p, (states, spans) in zip(documents, prepared, blank, strict=True)
+            for document, p, (states, inner, spans) in zip(documents, prepared, blank, strict=True)
         ]
 
     @torch.inference_mode()
@@ -218,12 +217,15 @@ class TextModel(nn.Module):
         if self.training:  # walking all modules costs more than a small call
             self.eval()
 
-    def _blank(self, p: Prepared, schemes: Mapping[str, Scheme]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _blank(
+        self, p: Prepared, schemes: Mapping[str, Scheme]
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         count = len(p.words)
         spans = {
             name: np.full((count, s.max_words, len(s.labels)), -np.inf, dtype=np.float32) for name, s in schemes.items()
         }
-        return np.zeros((count, self.encoder.hidden), dtype=np.float32), spans
+        states, inner = (np.zeros((count, self.encoder.hidden), dtype=np.float32) for _ in range(2))
+        return states, inner, spans
 
     def _batches(
         self, prepared: Sequence[Prepared], jobs: Iterable[tuple[int, int]], budget: int
@@ -234,6 +236,12 @@ class TextModel(nn.Module):
         for length, group in sorted(by_length.items()):
             size = max(1, budget // length)
             yield from (group[at : at + size] for at in range(0, len(group), size))
+
+
+def _of_words(states: torch.Tensor, rows: Rows) -> torch.Tensor:
+    at = torch.arange(len(rows.ids))[:, None]
+    real = torch.arange(rows.ids.shape[1])[None, :] < rows.words[:, None]
+    return (states[at, rows.first] + states[at, rows.last]) * 0.5 * real[..., None]
 
 
 @contextmanager
@@ -248,8 +256,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def _place(
-    blank: tuple[np.ndarray, dict[str, np.ndarray]], w: Window, owned: tuple[int, int],
-    states: np.ndarray, scores: dict[str, np.ndarray],
+    blank: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]], w: Window, owned: tuple[int, int],
+    states: np.ndarray, inner: np.ndarray, scores: dict[str, np.ndarray],
 ) -> None:
     """Copies what the window owns: word i where i + i, span i..j where i + j lies in the range `owned`."""
     low, high = owned
@@ -257,7 +265,8 @@ def _place(
     at = np.arange(w.first, w.last)
     mine = (2 * at >= low) & (2 * at < high)
     blank[0][w.first : w.last][mine] = states[:count][mine]
+    blank[1][w.first : w.last][mine] = inner[:count][mine]
     for name, logits in scores.items():
         total = 2 * at[:, None] + np.arange(logits.shape[1])
         mine = (total >= low) & (total < high) & (at[:, None] + np.arange(logits.shape[1]) < w.last)
-        blank[1][name][w.first : w.last][mine] = logits[:count][mine]
+        blank[2][name][w.first : w.last][mine] = logits[:count][mine]
