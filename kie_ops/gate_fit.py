@@ -111,7 +111,8 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...] = ()) -> MemoryGate:
     hidden_bias, out = (torch.zeros(TRUST_UNITS, dtype=torch.float64) for _ in range(2))
 
     def loss() -> torch.Tensor:
-        m = bias + (of_label[label] if labels else 0.0) + counts @ (log_weights.exp() * signs).reshape(-1) + listed @ log_classes.exp()
+        m = bias + (of_label[label] if labels else 0.0) + counts @ (log_weights.exp() * signs).reshape(-1)
+        m = m + listed @ log_classes.exp()
         m = MEMORY_BOUND * torch.tanh(m / MEMORY_BOUND)
         w = torch.sigmoid(torch.tanh(x @ hidden + hidden_bias) @ out + out_bias)
         z = (1 - w) * h + w * m
@@ -122,7 +123,8 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...] = ()) -> MemoryGate:
         return both + penalty / len(y)
 
     counts = counts.reshape(len(counts), -1)
-    minimise([bias, *([of_label] if labels else []), log_weights, log_classes, hidden, hidden_bias, out, out_bias], loss)
+    free = [bias, log_weights, log_classes, hidden, hidden_bias, out, out_bias]
+    minimise([*free, of_label] if labels else free, loss)
     weights = log_weights.detach().exp().numpy()
     return MemoryGate(
         float(bias), weights, hidden.detach().numpy(), hidden_bias.detach().numpy(), out.detach().numpy(),
