@@ -36,6 +36,7 @@ def rules(
         for h, t in zip(scored.heads, scored.tails, strict=True)
     ]).reshape(shape)
     likeliest = np.isfinite(odds) & (odds == odds.max(axis=1, keepdims=True, initial=-np.inf))
+    likeliest &= likeliest.sum(axis=1, keepdims=True) == 1  # several where such labels were never related
     same = _feature(scored, "same_sentence") > 0
     return {NEAREST: near & likeliest, TYPES: same & (odds >= OFTEN), NEAREST_TYPES: near & (odds >= OFTEN)}
 

@@ -69,16 +69,20 @@ def test_events_by_trigger_and_argument() -> None:
     labels = ["trigger:Harm", "Effect", "Drug", "Disease"]
     changes = {
         "schemes": {SCHEME: {"labels": labels, "nested": True}},
-        "output": {"events": {SCHEME: {"triggers": {"trigger:Harm": "harm"}, "roles": {"Effect": "effect"}}}},
+        "output": {"events": {SCHEME: {"triggers": {"trigger:Harm": "harm"}, "roles": {"Effect": "effect"},
+                                        "attributes": {"Disease": "severity"}}}},
     }
     text = "Zinc caused pain."
     event = {"label": "Harm", "triggers": [{"start": 5, "end": 11}],
-             "arguments": [{"role": "Effect", "start": 12, "end": 16}, {"role": "Other", "start": 0, "end": 4}]}
+             "arguments": [{"role": "Effect", "start": 12, "end": 16}, {"role": "Other", "start": 0, "end": 4},
+                           {"role": "Disease", "start": 0, "end": 4}]}
     gold = Example(SCHEME, Document("d", text), (), (), (event,))
     one = extractor({("caused", "trigger:Harm"): 3.0, ("pain", "Effect"): 2.0, ("zinc", "Effect"): 1.0}, **changes)
     found = scores(evaluate(one, {SCHEME: [gold]}, samples=50))
     assert found["triggers", "on"].f1 == 1
     assert (found["arguments", "on"].precision, found["arguments", "on"].recall) == (0.5, 1.0)
+    assert found["attributes", "on"].gold == found["attribute: severity", "on"].gold == 1
+    assert found["attributes", "on"].predicted == 0
 
 
 def test_a_report_is_plain_json_and_the_same_each_time() -> None:
