@@ -137,6 +137,6 @@ def _believed(known: Facts, labels: Iterable[str], gate: MemoryGate) -> Mapping[
                 raw[i, 0, SOURCES.index(source), OUTCOMES.index(outcome)] += count
     remembered = Remembered(counts=np.log1p(raw), reliability=np.zeros((len(types), len(RELIABILITY))),
                             present=np.ones(len(types), dtype=bool))
-    odds = sigmoid(gate.odds(remembered)).tolist()
+    odds = sigmoid(gate.odds(remembered, types)).tolist()
     belief = dict(zip(types, odds, strict=True))
     return {label: belief[label] if label != NONE else 1 - max(odds, default=0.0) for label in labels}
