@@ -35,7 +35,8 @@ class Plan:
     `wrong`: share of cells whose labels are made wrong; `own`: whether documents write themselves; `reviewed`: share
     of past documents that a person saw, WHOLE of them whole, the others name by name; `attack`, `attacked`: what kind
     of reviewer is wrong (kie_ops.attacks), in which share of the marks; `shift`: share of names that the tagger does
-    not know, as where texts are of another kind than those it learnt from.
+    not know, as where texts are of another kind than those it learnt from; `careless`: how many of the terms that are
+    no names here a vocabulary holds, times the shares below.
     """
 
     training: float
@@ -46,6 +47,7 @@ class Plan:
     attack: str = ""
     attacked: float = 0.15
     shift: float = 0.0
+    careless: float = 1.0
 
 
 TRUSTED = 0.95
@@ -73,9 +75,11 @@ PLANS = (
     FULL, USUAL, Plan(1.0, reviewed=0.1), Plan(1.0, reviewed=1.0), Plan(1.0, vocabulary=0.5),
     Plan(1.0, reviewed=1.0, attack=COMMON_WORDS), Plan(1.0, reviewed=0.5, attack=RANDOM),
     Plan(1.0, reviewed=1.0, attack=BOUNDARY), Plan(0.3, vocabulary=0.5, reviewed=1.0, attack=SYSTEMATIC),
-    Plan(0.1, wrong=0.1, reviewed=0.3), Plan(0.0, vocabulary=0.5), Plan(0.0, vocabulary=0.5, shift=0.5),
+    Plan(0.1, wrong=0.1, reviewed=0.3), Plan(0.0, vocabulary=0.5),
+    Plan(0.0, vocabulary=0.5, shift=0.5, careless=0.25),
     Plan(1.0, reviewed=0.1, shift=0.5), Plan(0.3, reviewed=1.0, shift=0.6, attack=COMMON_WORDS),
-    Plan(1.0, vocabulary=0.5, reviewed=0.3, shift=0.3), Plan(1.0, vocabulary=0.5, shift=0.6),
+    Plan(1.0, vocabulary=0.5, reviewed=0.3, shift=0.3, careless=0.25),
+    Plan(1.0, vocabulary=0.5, shift=0.6, careless=0.25),
 )
 
 
@@ -209,18 +213,19 @@ def base(
 ) -> dict[str, Cell]:
     """The memory a stream of `items` starts with."""
     some = [c for c in training if rng.random() < plan.training]
-    cells = cells_of([*some, _vocabulary(training, items, plan.vocabulary, rng)])
+    cells = cells_of([*some, _vocabulary(training, items, plan, rng)])
     if plan.shift:
         cells = _elsewhere(cells, plan.shift, _seed(plan))
     return _spoilt(cells, plan.wrong, rng) if plan.wrong else cells
 
 
 def _vocabulary(
-    training: Sequence[Contribution], items: Sequence[Item], share: float, rng: np.random.Generator
+    training: Sequence[Contribution], items: Sequence[Item], plan: Plan, rng: np.random.Generator
 ) -> Contribution:
     """A part of the names as a vocabulary has them: once, whatever they mean elsewhere; names of the documents to be
     read as well as annotated ones, and terms that are no names: general parts of names, ordinary words.
     """
+    share = plan.vocabulary
     terms: dict[tuple[str, str], float] = {}
     for contribution in training if share else ():
         for i in contribution.increments:
@@ -228,13 +233,13 @@ def _vocabulary(
             if outcome == "entity":
                 terms.setdefault((i.key, field("vocabulary", scheme, "entity", rest[0])), share)
     for item in items if share else ():
-        for key, label, probability in _listed(item, share):
+        for key, label, probability in _listed(item, share, plan.careless):
             at = key, field("vocabulary", item.example.scheme, "entity", label)
             terms[at] = max(probability, terms.get(at, 0.0))
     return Contribution("", tuple(Increment(k, f, 1) for (k, f), p in terms.items() if rng.random() < p))
 
 
-def _listed(item: Item, share: float) -> Iterator[tuple[str, str, float]]:
+def _listed(item: Item, share: float, careless: float) -> Iterator[tuple[str, str, float]]:
     """(key, label, probability) of what a vocabulary may hold of a document's text."""
     names, gold = item.sketch.names, marked(item.example, item.sketch.names)
     found = {(d.first, d.last) for d in item.alone.chosen}
@@ -243,17 +248,17 @@ def _listed(item: Item, share: float) -> Iterator[tuple[str, str, float]]:
         known = share if (m.first, m.last) in found else share * HIDDEN
         yield from ((key, m.label, known) for key in names.written(m.first, m.last))
         for part in contributions.parts(names, m.first, m.last):
-            yield from ((key, m.label, GENERAL) for key in names.written(*part))
+            yield from ((key, m.label, GENERAL * careless) for key in names.written(*part))
     possible = item.alone.candidates
     for f, e, y in zip(possible.first.tolist(), possible.last.tolist(), possible.label.tolist(), strict=True):
         if (f, e) not in whole:
-            yield from ((key, possible.labels[y], POSSIBLE) for key in names.written(f, e))
+            yield from ((key, possible.labels[y], POSSIBLE * careless) for key in names.written(f, e))
     beside = {n for m in gold for n in (m.first - 1, m.last + 1)}
     taken = {n for m in gold for n in range(m.first, m.last + 1)}
     for key, n, _ in names.words():
         if n not in taken:
             label = possible.labels[zlib.crc32(key.encode()) % len(possible.labels)]
-            yield key, label, BESIDE if n in beside else CARELESS
+            yield key, label, careless * (BESIDE if n in beside else CARELESS)
 
 
 def _spoilt(cells: Mapping[str, Cell], share: float, rng: np.random.Generator) -> dict[str, Cell]:
