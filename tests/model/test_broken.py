@@ -18,7 +18,7 @@ BREAKS: dict[str, tuple[ModuleType, str, str, str, str, str]] = {
     # what is broken: module, function, its text, the text instead; scenario; the law that breaks
     "a commit that replaces what is there": (
         commit_log, "Log.commit", "not self.storage.create(path, encode(transaction))",
-        "self.storage.replace(path, encode(transaction))", "batches of one and two", "chain"),
+        "self.storage.replace(path, encode(transaction))", "a correction and its undo", "chain"),
     "a commit that does not look at the floor": (
         commit_log, "Log.commit", "start < self.floor()", "False", "two workers on one partition", "chain"),
     "an application that does not compare positions": (

@@ -6,18 +6,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from kie_ops.records import Place
 from memory_store.local import LocalStore
+from memory_store.store import Applied
 from pipelines.commit_log import Log
 from pipelines.config import Config, load as load_config
 from pipelines.faults import STEPS
 from pipelines.ledger import Ledger
 from pipelines.parse import parse_batch
 from pipelines.publisher import Publisher
+from pipelines.rows import increments
 from pipelines.shard import Batch, Shard
 from pipelines.storage import Storage
 from pipelines.worker import Worker
 from tests.pipelines import chains
-from tests.pipelines.ledger_world import content, empty_storage
+from tests.pipelines.ledger_world import content, empty_storage, restore, snapshot, taught
 from tests.pipelines.worker_fakes import SEGMENT, STREAM, FakeExtractor, ListFeed, records
 
 RECORDS = {0: records(3)[0]}
@@ -153,3 +156,37 @@ def test_a_batch_whose_memory_grows_a_lot_is_several_transactions() -> None:
     sizes = [len(t.tables["memory_log"]) for t in site.log.transactions()]
     documents = [len(t.tables["documents"]) for t in site.log.transactions()]
     assert all(size <= 4 or count == 1 for size, count in zip(sizes, documents, strict=True))
+
+
+# -- ticks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tick_notices_a_correction_that_memory_lost_before_this_worker_saw_it() -> None:
+    site = Site()
+    worker = site.worker()
+    finish(worker, batches=2)
+    before = snapshot(site.store)
+    Ledger(site.storage, site.store).correct("c1", taught("c1"))
+    after = content(site.store)
+    restore(site.store, before)
+    worker.publish()
+    assert content(site.store) == after
+
+
+def test_a_tick_takes_out_an_erased_document_that_a_late_worker_brought_back() -> None:
+    """Memory is restored to a copy from before the erasure; a worker that was paused adds what it had read then."""
+    site = Site()
+    before = snapshot(site.store)
+    worker = site.worker(batch__documents=1, tables__trim=False)
+    finish(worker, batches=1)
+    first = next(site.log.transactions())
+    chain, added = f"{STREAM}/0", tuple(increments(first.tables["memory_log"]))
+    place = Place(STREAM, 0, first.tables["documents"]["offset"][0].as_py())
+    Ledger(site.storage, site.store).forget(place=place)
+    without = content(site.store)
+    assert added
+    restore(site.store, before)
+    worker.seen = {}
+    assert site.store.apply(chain, 0, first.end, added, erasures=0) is Applied.APPLIED
+    worker.publish()
+    assert content(site.store) == without
