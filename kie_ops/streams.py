@@ -19,15 +19,16 @@ from kie_ops.attacks import Attack
 from kie_ops.contributions import Marked
 from kie_ops.dataset import Example
 from kie_ops.decisions import Decided, Decision, decide
-from kie_ops.domain import Domain
+from kie_ops.domain import Domain, Output
+from kie_ops.errors import InputError
 from kie_ops.evidence import Knowledge
 from kie_ops.extractor import Extractor, Sketch, sketch_of
 from kie_ops.gate import Gate
 from kie_ops.indexed import indexed
+from kie_ops.learnt import learnt_key
 from kie_ops.memory import Cell, Contribution, split_field
 from kie_ops.overlay import Overlay
 from kie_ops.priming import marked
-from kie_ops.unseen import admitted, scored
 
 MEMORISED, SYNONYM, NEW = KINDS = ("memorised", "synonym", "new")
 """Of a gold mention when its document arrives: its exact key is an entity in memory; only its concept is; neither is.
@@ -80,6 +81,7 @@ class Stream:
         """The same, asking only for keys that can be there: in one of `memories`, or in two of the documents."""
         seen = Counter(key for read in self.reads for key in read.keys | _writes(read))
         can = {key for key, many in seen.items() if many > 1}.union(*(seen.keys() & m.keys() for m in memories))
+        can.add(learnt_key(self.scheme))
         return replace(self, reads=tuple(replace(read, keys=read.keys & can) for read in self.reads))
 
 
@@ -109,25 +111,43 @@ def open_stream(
     own = tuple(labels) if labels is not None else tuple(sorted({s.label for e in examples for s in e.spans}))
     output = extractor.definition.output
     trained = {*output.entities, *output.events, scheme} & extractor.definition.schemes.keys()
-    domain, gate = admitted(extractor, scheme, own)
+    domain = admitted(extractor.definition, scheme, own)
     reads: list[Read] = []
     for at in range(0, len(examples), batch):
         some = examples[at : at + batch]
         found = readings.encode(extractor, [e.document for e in some], trained, folder, batch=batch)
-        reads += [_read(extractor, domain, gate, e, sketch_of(r)) for e, r in zip(some, found, strict=True)]
+        reads += [_read(extractor, domain, e, sketch_of(r)) for e, r in zip(some, found, strict=True)]
         if progress is not None:
             progress(len(reads), len(examples))
-    return Stream(domain, gate, scheme, own, tuple(reads))
+    return Stream(domain, extractor.gate, scheme, own, tuple(reads))
 
 
-def _read(extractor: Extractor, domain: Domain, gate: Gate, example: Example, whole: Sketch) -> Read:
+def admitted(domain: Domain, scheme: str, labels: Sequence[str]) -> Domain:
+    """The domain with `scheme` in it, whether a head was trained for it or not, and nothing else emitted.
+
+    Raises InputError where the scheme is there but lacks one of `labels`.
+    """
+    if scheme in domain.schemes:
+        unknown = sorted(set(labels) - set(domain.schemes[scheme].labels))
+        if unknown:
+            raise InputError(
+                f"{scheme} of {domain.name} has no label {unknown[0]}",
+                next_step=f"map it to one of {', '.join(domain.schemes[scheme].labels)}, or give the data a name that "
+                "is no scheme of the domain: its labels are then learnt from memory and reviews")
+    else:
+        domain = domain.with_scheme(scheme, labels)
+    names = domain.output.entities.get(scheme) or {label: label for label in labels}
+    return replace(domain, output=Output({scheme: names}))
+
+
+def _read(extractor: Extractor, domain: Domain, example: Example, whole: Sketch) -> Read:
     scheme = example.scheme
     emitted = scheme in extractor.definition.output.entities
-    keys, own = extractor.keys(whole), extractor.contribution(whole) if emitted else None
-    spans = {scheme: scored(whole, scheme, domain.schemes[scheme].labels)}
-    sketch = sketch_of(replace(whole, spans=spans))
+    keys = extractor.keys(whole) | {learnt_key(scheme)}
+    own = extractor.contribution(whole) if emitted else None
+    sketch = sketch_of(replace(whole, spans={n: s for n, s in whole.spans.items() if n == scheme}))
     indexed(sketch.names)
-    alone = decide(sketch.names, domain, gate, scheme)
+    alone = decide(sketch.names, domain, extractor.gate, scheme)
     if own is None:
         own = contributions.of_document(f"doc:{example.document.doc_id}", sketch.names, [alone])
     return Read(example, sketch, keys, alone, own, tuple(marked(example, sketch.names)))
@@ -214,10 +234,7 @@ def _judged(decided: Decided, labels: Sequence[str]) -> Decided:
     keep = np.array([found.labels[y] in labels for y in found.label.tolist()], dtype=bool)
     if keep.all():
         return decided
-    keys = tuple(k for k, kept in zip(found.keys, keep.tolist(), strict=True) if kept)
-    some = replace(found, first=found.first[keep], last=found.last[keep], label=found.label[keep],
-                   features=found.features[keep], remembered=found.remembered[keep], keys=keys)
-    return replace(decided.only(labels), candidates=some, score=decided.score[keep],
+    return replace(decided.only(labels), candidates=found.only(keep), score=decided.score[keep],
                    text_score=decided.text_score[keep], soft_weight=decided.soft_weight[keep])
 
 
