@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kie_ops import dataset
@@ -51,7 +51,7 @@ def losses(
 ) -> dict[str, dict[str, float]]:
     """Gold pairs by step, and shares of linked mentions and reachable pairs by spans; `cells` instead of the memory."""
     steps: Counter[str] = Counter(dict.fromkeys(STEPS, 0))
-    linked: Counter[str] = Counter()
+    linked: Counter[tuple[str, str]] = Counter()
     for at in range(0, len(examples), BATCH):
         some = examples[at : at + BATCH]
         readings = extractor.encode([e.document for e in some], [scheme])
@@ -60,7 +60,8 @@ def losses(
             known = (extractor.memory.recall(sketch.keys).cells if cells is None
                      else {k: c for k in sketch.keys if (c := cells.get(k))})
             steps.update(_document(extractor, scheme, example, sketch, known, linked))
-    return {"pairs": dict(steps)} | {
+    pairs: dict[str, dict[str, float]] = {"pairs": dict(steps)}
+    return pairs | {
         spans: {
             "right concept": round(linked[spans, "right"] / max(linked[spans, "mentions"], 1), 4),
             "pairs with both concepts": round(linked[spans, "both"] / max(sum(steps.values()), 1), 4),
@@ -69,7 +70,8 @@ def losses(
 
 
 def _document(
-    extractor: Extractor, scheme: str, example: Example, sketch: Sketch, known: dict[str, Cell], linked: Counter
+    extractor: Extractor, scheme: str, example: Example, sketch: Sketch, known: Mapping[str, Cell],
+    linked: Counter[tuple[str, str]],
 ) -> list[str]:
     """The step at which each gold pair is lost."""
     names, domain = sketch.names, extractor.definition
