@@ -10,6 +10,8 @@ A crash anywhere: whoever catches up does 2, whoever asks again does 3 and 4.  A
 cleared and summed anew.
 
 Where cells of the document were evicted, the evictions of them are erased with it; else they would stay at minus one.
+The ledger looks for them before its tombstone, and again after a note in the evictions' chain that no eviction chosen
+before can get past.
 """
 
 from __future__ import annotations
