@@ -136,8 +136,9 @@ class Candidates:
     def only(self, use: np.ndarray) -> Candidates:
         """Those of `use` (bool [n] or numbers), in that order; features stay as they are."""
         at = np.flatnonzero(use) if use.dtype == bool else use
-        arrays = (a[at] for a in (self.first, self.last, self.label, self.features, self.remembered))
-        return Candidates(self.scheme, self.labels, *arrays, tuple(self.keys[i] for i in at.tolist()))
+        keys = tuple(self.keys[i] for i in at.tolist())
+        return Candidates(self.scheme, self.labels, self.first[at], self.last[at], self.label[at], self.features[at],
+                          self.remembered[at], keys)
 
 
 def joined(parts: Sequence[Candidates]) -> tuple[Candidates, np.ndarray]:
