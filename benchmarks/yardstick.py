@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def boosted(train: Sequence[Sample], test: Sequence[Sample], nested: bool) -> np
 def gated(train: Sequence[Sample], test: Sequence[Sample], scheme: str, domain: Domain) -> np.ndarray:
     labels, nested = domain.schemes[scheme].labels, domain.schemes[scheme].nested
     text = fit_text([s.candidates for s in train], [s.right for s in train], labels)
-    memory = fit_memory(Evidenced.join([evidenced(s, text) for s in train]))
+    heard = [replace(s, h=text.odds(s.candidates)) for s in train]
+    memory = fit_memory(Evidenced.join([evidenced(s) for s in heard]), labels)
     gate = Gate({scheme: text}, {scheme: memory}, {scheme: 0.5}, {}, {})
 
     def score(some: Sequence[Sample]) -> list[np.ndarray]:
@@ -93,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             items = _items(domain, Gate({scheme: text}, {}, {scheme: 0.5}, {}, {}), scheme, read)
             for name, plan in PLANS.items():
                 rng = np.random.default_rng(1)
-                samples = list(stream(items, base(training, plan, rng), plan, rng))
+                samples = list(stream(items, text, base(training, plan, rng, items), plan, rng))
                 report(domain, scheme, name, samples)
     except EngramError as e:
         print(e, file=sys.stderr)

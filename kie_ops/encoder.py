@@ -194,7 +194,7 @@ def find(name: str) -> str:
 
 def _skipped_positions(model: nn.Module) -> int:
     """Positions that are never a token's: RoBERTa counts from behind its padding's number."""
-    embeddings = getattr(model, "embeddings", None)
+    embeddings: Any = getattr(model, "embeddings", None)
     return int(embeddings.padding_idx) + 1 if hasattr(embeddings, "create_position_ids_from_input_ids") else 0
 
 

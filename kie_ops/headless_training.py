@@ -188,8 +188,8 @@ def fit_text(x: np.ndarray, y: np.ndarray) -> LearntGate:
         return value + SHRINK / len(target) * penalty
 
     minimise([linear, hidden, hidden_bias, out, bias], loss)
-    arrays = [p.detach().numpy() for p in (linear, hidden, hidden_bias, out)]
-    return LearntGate(*arrays, float(bias))
+    return LearntGate(linear.detach().numpy(), hidden.detach().numpy(), hidden_bias.detach().numpy(),
+                      out.detach().numpy(), float(bias))
 
 
 def _evidenced(sample: Sample, text: LearntGate) -> Evidenced:

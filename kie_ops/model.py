@@ -113,16 +113,16 @@ class TextModel(nn.Module):
 
     def fingerprint(self) -> str:
         """Of base, adapter and schemes, as they would be stored."""
-        return self._version(adapter.encode(self.stored(), self._base()))
+        return self._named(adapter.encode(self.stored(), self._base()))
 
-    def _version(self, payload: bytes) -> str:
+    def _named(self, payload: bytes) -> str:
         digest = hashlib.blake2b(payload, digest_size=10)
         digest.update(repr((sorted(self.domain.schemes.items()), sorted(self.domain.relations.items()))).encode())
         return digest.hexdigest()
 
     def _put(self, payload: bytes, base: Base) -> None:
         self.load_state_dict(adapter.decode(payload, base, self.stored()), strict=False)
-        self.version = self._version(payload)
+        self.version = self._named(payload)
 
     def _base(self, fresh: bool = False) -> Base:
         """What the adapter's changes count from: the encoder as it was loaded."""

@@ -78,8 +78,8 @@ def _document(
         for width in COMMON for key in apart(names, whole, width) if key in common
     )
     fields.update(_pairs(example, names, marked))
-    named = [(label, coded(gold.concept), key) for first, last, gold, label in marked
-             if gold.concept and (key := names.key(first, last)) is not None]
+    named = [(label, coded(gold.concept), name) for first, last, gold, label in marked
+             if gold.concept and (name := names.key(first, last)) is not None]
     related = {(coded(r.head), coded(r.tail), r.label) for r in example.relations if r.level == "concept"}
     fields.update(pair_history.fields("training", scheme, kinds, named, related))
     return Contribution(f"training:{scheme}:{doc_id}", tuple(Increment(k, f, 1) for k, f in sorted(fields)))

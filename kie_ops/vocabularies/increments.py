@@ -78,10 +78,11 @@ def of_terms(
             names += 1
             for key in keys if not guarded else _harmless(keys):
                 fields[key, field(SOURCE, scheme, "entity", label)] = None
-            for key in concept_keys(keys) if term.concept else ():
-                holders.setdefault((key, scheme, label), {})[term.concept] = None
+            if term.concept:
                 about = (label, term.concept, *([term.version] if term.version else []))
-                fields[key, field(SOURCE, scheme, "concept", *about)] = None
+                for key in concept_keys(keys):
+                    holders.setdefault((key, scheme, label), {})[term.concept] = None
+                    fields[key, field(SOURCE, scheme, "concept", *about)] = None
     looked_for = len({key for key, _ in fields})
     parents = parents_of(known)
     _broader(fields, holders, parents)

@@ -94,7 +94,7 @@ def _tell(given: Sequence[Review], outcomes: Sequence[Outcome], as_json: bool) -
 
 
 def _records(file: str) -> list[tuple[str, Mapping[str, Any]]]:
-    out = []
+    out: list[tuple[str, Mapping[str, Any]]] = []
     for number, record in enumerate(_lines(file, FORM), 1):
         where = f"{file}, record {number}"
         if not isinstance(record, Mapping):
