@@ -210,14 +210,16 @@ class Worker:
         return any(view.get(chain, 0) < position for chain, position in self.seen.items())
 
     def _lacks(self, view: Mapping[str, int]) -> bool:
-        """Whether memory lacks what was said or erased.  It was perhaps set back to an older copy before this process
-        had ever seen a newer one, or by somebody who applied with the copy's erasures.  One look-up a chain."""
+        """Whether memory lacks what was said or erased, or documents of this shard.  It was perhaps set back to an
+        older copy before this process had ever seen a newer one, or by somebody who applied with the copy's erasures.
+        One look-up a chain of the ledger."""
         for log in self._ledger_logs():
             end = self._said.get(log.chain, 0)
             while log.holds(end):
                 end = log.read(end).end
             self._said[log.chain] = end
-        return any(view.get(chain, 0) < end for chain, end in self._said.items())
+        read = {log.chain: log.tail or 0 for log in self.shard.logs.values()}
+        return any(view.get(chain, 0) < end for chain, end in {**self._said, **read}.items())
 
     def _ledger_logs(self) -> list[Log]:
         return [Log(self.storage, stream, 0) for stream in LEDGER_STREAMS]

@@ -9,6 +9,7 @@ import pytest
 from kie_ops.records import Place
 from memory_store.local import LocalStore
 from memory_store.store import Applied
+from pipelines import recovery
 from pipelines.commit_log import Log
 from pipelines.config import Config, load as load_config
 from pipelines.faults import STEPS
@@ -190,3 +191,23 @@ def test_a_tick_takes_out_an_erased_document_that_a_late_worker_brought_back() -
     assert site.store.apply(chain, 0, first.end, added, erasures=0) is Applied.APPLIED
     worker.publish()
     assert content(site.store) == without
+
+
+def test_a_tick_notices_documents_that_memory_lost_while_it_was_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is wiped between the last application and the worker's look at the view: it never saw a newer one."""
+    site = Site()
+    finish(site.worker())
+    expected = site.result()
+    worker, catch_up = site.worker(), recovery.catch_up
+
+    def wiped(*given: object) -> dict[str, int]:
+        catch_up(*given)  # type: ignore[arg-type]
+        site.store.clear()
+        return site.store.positions()
+
+    with monkeypatch.context() as m:
+        m.setattr(recovery, "catch_up", wiped)
+        worker.own()
+    assert site.store.positions() == {}
+    worker.publish()
+    assert site.result() == expected
