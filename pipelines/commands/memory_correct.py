@@ -112,8 +112,8 @@ def _print(checked: Sequence[Correction], found: dict[int, Reach]) -> None:
             f"{checked[n].text} reaches {told.rows:,} rows of {told.documents:,} documents, read before; "
             "they stay as they are",
             ("key", "form", "rows", "documents", "read as", "as it stands"),
-            ((readable(f.key), f.kind, f.rows, f.documents, ", ".join(f"{k} {v}" for k, v in f.labels.items()),
-              ", ".join(f.surfaces)) for f in told.forms),
+            ((readable(f.key), f.kind, f.rows, f.documents,
+              ", ".join(f"{k} {v}" for k, v in (f.labels or {}).items()), ", ".join(f.surfaces)) for f in told.forms),
         ))
         for voice in told.against:
             console().print(f"memory holds against it: {readable(voice.key)}: {voice.source} {voice.scheme} says "
