@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,37 +15,50 @@ from pipelines.commands.options import JsonOption, console, emit, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kie_ops.attacks import Attack
+    from kie_ops.extractor import Extractor
+    from kie_ops.stream_data import Source
     from kie_ops.stream_study import Arm, Study
+    from kie_ops.streams import Plan
     from kie_ops.study_tables import Row
 
 EXAMPLE = "Example:  engram evaluate-stream medical --data bc5cdr=labelled/bc5cdr --reviewed 0.3 --plots out/"
 
+DataOption = Annotated[str, typer.Option(
+    "--data", metavar="SCHEME=PATH", help="Folder of one set, or one JSON Lines file; SCHEME is the domain's, or "
+    "any other name for labels that were never trained.")]
+DevOption = Annotated[Path | None, typer.Option(
+    help="File to find settings on; else the set's dev part, else a fifth of the documents, which is not scored.")]
+MapOption = Annotated[list[str] | None, typer.Option(
+    "--map", metavar="THEIRS:OURS", help="Label of the data as one of the scheme; others are left out.")]
+MemoryOption = Annotated[list[str] | None, typer.Option(
+    help="training (what the domain ships), none, or an exported file.  Repeatable.")]
+VocabularyOption = Annotated[list[str] | None, typer.Option(
+    metavar="NAME[:LABEL]", help="Vocabulary, or file of terms, as for `engram memory import`; scored with and "
+    "without.  Repeatable.")]
+OrdersOption = Annotated[int, typer.Option(
+    min=1, help="Orders of arrival, each with its own reviews: seeds 0, 1, ...; 0 is the file's order.")]
+AttackOption = Annotated[Literal["random", "systematic", "boundary", "common-words"] | None, typer.Option(
+    help="Adds a stream with wrong reviewers.")]
+PrecisionOption = Annotated[float | None, typer.Option(
+    min=0, max=1, help="Adds memory on from the score with this precision on dev, by label.")]
+
 
 def command(
     domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="Shipped domain, or the folder of a trained one.")],
-    data: Annotated[str, typer.Option(
-        "--data", metavar="SCHEME=PATH", help="Folder of one set, or one JSON Lines file; SCHEME is the domain's, or "
-        "any other name for labels that were never trained.")],
+    data: DataOption,
     split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Part of the set to stream.")] = "test",
-    dev: Annotated[Path | None, typer.Option(help="File to find settings on; else the set's dev part, else a fifth "
-                                             "of the documents, which is not scored.")] = None,
-    mapping: Annotated[list[str] | None, typer.Option(
-        "--map", metavar="THEIRS:OURS", help="Label of the data as one of the scheme; others are left out.")] = None,
-    memory: Annotated[list[str] | None, typer.Option(
-        help="training (what the domain ships), none, or an exported file.  Repeatable.")] = None,
-    vocabulary: Annotated[list[str] | None, typer.Option(
-        metavar="NAME[:LABEL]", help="Vocabulary, or file of terms, as for `engram memory import`; scored with "
-        "and without.  Repeatable.")] = None,
+    dev: DevOption = None,
+    mapping: MapOption = None,
+    memory: MemoryOption = None,
+    vocabulary: VocabularyOption = None,
     reviewed: Annotated[float, typer.Option(min=0, max=1, help="Share of past documents reviewed whole.")] = 0.0,
     delay: Annotated[int, typer.Option(min=0, help="Documents until a review is in force.")] = 0,
-    orders: Annotated[int, typer.Option(min=1, help="Orders of arrival, each with its own reviews: seeds 0, 1, ...; "
-                                        "0 is the file's order.")] = 10,
+    orders: OrdersOption = 10,
     own: Annotated[bool, typer.Option("--own/--no-own", help="Whether documents write themselves.")] = True,
-    attack: Annotated[Literal["random", "systematic", "boundary", "common-words"] | None, typer.Option(
-        help="Adds a stream with wrong reviewers.")] = None,
+    attack: AttackOption = None,
     wrong: Annotated[float, typer.Option(min=0, max=1, help="Share of a wrong reviewer's labels.")] = 0.1,
-    precision: Annotated[float | None, typer.Option(
-        min=0, max=1, help="Adds memory on from the score with this precision on dev, by label.")] = None,
+    precision: PrecisionOption = None,
     documents: Annotated[int | None, typer.Option(min=2, help="At most so many, of stream and dev each.")] = None,
     readings: Annotated[Path | None, typer.Option(help="Folder that keeps encoded documents for next time.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for learning curves and reliability (PNG).")] = None,
@@ -55,10 +69,9 @@ def command(
 
     Labels enter memory only by reviews of documents that were predicted before.
     """
-    from kie_ops import plots as drawing, stream_data, streams, study_tables
+    from kie_ops import plots as drawing, stream_data, study_tables
     from kie_ops.attacks import Attack
     from kie_ops.extractor import Extractor
-    from kie_ops.stream_study import Arm, study
     from kie_ops.streams import Plan
 
     scheme, equals, path = data.partition("=")
@@ -67,24 +80,9 @@ def command(
     extractor = Extractor.load(domain)
     found = stream_data.source(scheme, Path(path), extractor.definition, split=split, dev=dev, mapping=_map(mapping),
                                limit=documents)
-    labels = sorted({s.label for e in (*found.stream, *found.dev) for s in e.spans})
-    with console(stderr=True).status("reading") as status:
-        stream, held = (
-            streams.open_stream(extractor, some, folder=readings, labels=labels,
-                                progress=lambda done, of: status.update(f"encoding: {done:,} of {of:,} documents"))
-            for some in (found.stream, found.dev)
-        )
-        base = stream_data.memory(extractor, memory or [stream_data.TRAINING])
-        plan = Plan(reviewed, delay, own)
-        arms = [Arm("+".join(Path(m).name for m in memory or ["training"]), base, plan)]
-        if vocabulary:
-            arms.append(Arm(f"{arms[0].name}+vocabulary",
-                            stream_data.with_vocabulary(base, stream.domain, vocabulary), plan))
-        if attack is not None:
-            arms += [Arm(f"{a.name}, {attack}", a.memory, Plan(reviewed, delay, own, Attack(attack, wrong)))
-                     for a in arms]
-        made = study(stream, held, arms, orders=orders, precision=precision,
-                     progress=lambda arm, done, of: status.update(f"{arm}: {done} of {of} orders"))
+    settings = _Settings(Plan(reviewed, delay, own), memory or [stream_data.TRAINING], vocabulary or [],
+                         Attack(attack, wrong) if attack else None, orders, precision, readings)
+    made, arms = _studied(extractor, found, settings)
     if plots is not None:
         drawing.write(made, study_tables.believed(made), plots)
     rows = study_tables.rows(made)
@@ -94,6 +92,44 @@ def command(
         show(made, rows)
         for name, left in _kept(made, arms, attack).items():
             console().print(f"{name}: {json.dumps(study_tables.rounded(left))}")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What a study is made with; `memory` and `vocabulary` are names and files."""
+
+    plan: Plan
+    memory: Sequence[str]
+    vocabulary: Sequence[str]
+    attack: Attack | None
+    orders: int
+    precision: float | None
+    readings: Path | None
+
+
+def _studied(extractor: Extractor, found: Source, settings: _Settings) -> tuple[Study, list[Arm]]:
+    """The study, with progress on standard error, and its arms: clean ones, then those with wrong reviewers."""
+    from kie_ops import stream_data, streams
+    from kie_ops.stream_study import Arm, study
+
+    labels = sorted({s.label for e in (*found.stream, *found.dev) for s in e.spans})
+    with console(stderr=True).status("reading") as status:
+        stream, held = (
+            streams.open_stream(extractor, some, folder=settings.readings, labels=labels,
+                                progress=lambda done, of: status.update(f"encoding: {done:,} of {of:,} documents"))
+            for some in (found.stream, found.dev)
+        )
+        base = stream_data.memory(extractor, settings.memory)
+        arms = [Arm("+".join(Path(m).name for m in settings.memory), base, settings.plan)]
+        if settings.vocabulary:
+            arms.append(Arm(f"{arms[0].name}+vocabulary",
+                            stream_data.with_vocabulary(base, stream.domain, settings.vocabulary), settings.plan))
+        if settings.attack is not None:
+            spoilt = replace(settings.plan, attack=settings.attack)
+            arms += [Arm(f"{a.name}, {settings.attack.kind}", a.memory, spoilt) for a in arms]
+        made = study(stream, held, arms, orders=settings.orders, precision=settings.precision,
+                     progress=lambda arm, done, of: status.update(f"{arm}: {done} of {of} orders"))
+    return made, arms
 
 
 def _map(items: Sequence[str] | None) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ from pipelines.commands.options import JsonOption, console, emit, table
 
 if TYPE_CHECKING:
     from kie_ops.domain import Domain
+    from kie_ops.training import Outcome
 
 EXAMPLE = "Example:  engram train mydomain --data labelled/ --epochs 8 --out runs/mydomain"
 
@@ -62,14 +63,18 @@ def command(
     if as_json:
         emit({**_plain(outcome), "folder": str(folder), "memory_cells": cells})
     else:
-        say = console()
-        say.print(table("dev, strict F1 in percent", ("scheme", "F1"),
-                        ((name, f"{100 * f1:.1f}") for name, f1 in sorted(outcome.scores.items()))))
-        say.print(f"{outcome.step} of {outcome.steps} steps; the domain is in {folder}; "
-                  f"see the curves with: tensorboard --logdir {folder}", markup=False)
+        _show(outcome, folder)
     if not outcome.finished:
         console(stderr=True).print("interrupted: the same command goes on from here")
         raise typer.Exit(130)
+
+
+def _show(outcome: Outcome, folder: Path) -> None:
+    say = console()
+    say.print(table("dev, strict F1 in percent", ("scheme", "F1"),
+                    ((name, f"{100 * f1:.1f}") for name, f1 in sorted(outcome.scores.items()))))
+    say.print(f"{outcome.step} of {outcome.steps} steps; the domain is in {folder}; "
+              f"see the curves with: tensorboard --logdir {folder}", markup=False)
 
 
 def _tagger(parts: Sequence[str], tagger: Path | None, start: Path | None) -> Path | None:
