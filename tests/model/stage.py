@@ -206,10 +206,9 @@ class Stage:
                 self._end()
             elif isinstance(move, Go):
                 return self.actors[move.index]
-            elif isinstance(move, Kill):
+            self._happen(move)
+            if isinstance(move, Kill):
                 raise Killed(self.actors[move.index].where)
-            else:
-                self._happen(move)
 
     def _end(self) -> None:
         if threading.current_thread() in self._threads:

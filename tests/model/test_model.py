@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from memory_store.store import Applied
@@ -12,7 +14,7 @@ from tests.model.explorer import Explorer
 from tests.model.scenarios import SCENARIOS
 from tests.model.world import Scenario, WatchedStore
 
-STATES = 500
+STATES = 300
 """For each scenario; `make model` explores more."""
 
 
@@ -24,19 +26,26 @@ def test_no_schedule_breaks_a_promise(scenario: Scenario) -> None:
     assert report.states >= STATES or not report.left
 
 
-def test_a_small_world_is_explored_to_its_end_and_always_the_same_way() -> None:
-    """One worker, one document, one death or one loss of memory, every schedule there is."""
-    scenario = Scenario("one document", {0: records("a: rash")}, [("worker", worker())])
-    one, two = (Explorer(scenario, grain="steps", seed=seed).run() for seed in (1, 2))
-    assert not one.violations, one.violations[0]
+ONE = Scenario("one document", {0: records("a: rash")}, [("worker", worker())])
+
+
+def test_a_small_world_is_explored_to_its_end() -> None:
+    """One worker, one document, one death and one loss of memory at any of the named steps: every schedule there is."""
+    report = Explorer(ONE, grain="steps").run()
+    assert not report.violations, report.violations[0]
+    assert report.left == 0
+    assert report.deviations == 2
+
+
+def test_the_order_of_schedules_does_not_matter_in_the_end() -> None:
+    one, two = (Explorer(replace(ONE, restores=0), grain="steps", seed=seed).run() for seed in (1, 2))
     assert one.left == two.left == 0
-    assert one.states == two.states > 50
-    assert one.ends == two.ends
+    assert (one.states, one.ends) == (two.states, two.ends)
 
 
 @pytest.mark.parametrize("local", [True, False])
 def test_the_disk_keeps_a_storages_promises(local: bool) -> None:
-    storage, other = DiskStorage(Disk(local)), None
+    storage = DiskStorage(Disk(local))
     verify_exclusive(storage)
     other = DiskStorage(storage.disk)
     assert storage.create("a/1", b"1")

@@ -107,6 +107,9 @@ class World:
         return moves
 
     def _happen(self, move: Move) -> None:
+        if isinstance(move, Kill):
+            self.killed += 1
+            return
         assert isinstance(move, Restore)
         self.restored += 1
         self.setbacks += 1
