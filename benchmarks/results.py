@@ -3,7 +3,7 @@
     engram evaluate medical --data DATA --json >runs/results/medical.json
     engram evaluate financial --data DATA --json >runs/results/financial.json
     python -m benchmarks.memory_pays --experiment bc5cdr --data DATA --split test --json runs/results/bc5cdr.json
-    python -m benchmarks.results runs/results docs/results.md
+    python -m benchmarks.results runs/results docs/results.md --plots docs/plots
 
 Takes every JSON file of the folder: reports of `engram evaluate`, and studies of `benchmarks.memory_pays`.
 """
@@ -33,11 +33,16 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="with the JSON files")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--plots", type=Path, help="folder of PNG files below the page's own, shown at its end")
     arguments = parser.parse_args(given)
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.folder.glob("*.json"))]
     reports = [one for one in found if "scores" in one]
     studies = [one for one in found if "experiment" in one]
     parts = [HEAD, *(_report(r) for r in reports), *(_experiment(s) for s in studies)]
+    if arguments.plots is not None:
+        pictures = sorted(arguments.plots.glob("*.png"))
+        shown = [f"![{p.stem}]({p.relative_to(arguments.out.parent).as_posix()})\n" for p in pictures]
+        parts += ["## Along the stream\n", *shown]
     arguments.out.write_text("\n".join(parts), encoding="utf-8")
     return 0
 
@@ -56,7 +61,7 @@ def _report(report: Mapping[str, Any]) -> str:
            _table(("scheme", "task", "memory", "P", "R", "F1", "over memory off"), rows)]
     if report.get("controls"):
         names = [k for k in report["controls"][0] if k not in ("low", "high")]
-        out += ["Relations beside simple rules and ceilings:\n",
+        out += ["Relations beside simple rules; *possible* is the ceiling that spans and ids allow:\n",
                 _table(names, ([_plain(c[n]) for n in names] for c in report["controls"]))]
     return "\n".join(out)
 
@@ -70,6 +75,9 @@ def _experiment(said: Mapping[str, Any]) -> str:
             out.append(f"### {title}\n")
         out.append(f"{study['documents']} documents; orders and review samples: {len(study['seeds'])}; labels: "
                    f"{', '.join(study['labels'])}.\n")
+        errors = (f"{name} {100 * c['error']:.1f} (floor {100 * c['floor']:.1f})"
+                  for name, c in study.get("calibration", {}).items())
+        out.append(f"Calibration error of emitted mentions, ten equal-mass bins: {'; '.join(errors)}.\n")
         rows = ((r["arm"], r["part"], r["mode"], _percent(r["precision"]), _percent(r["recall"]),
                  f"{_percent(r['f1'])} ({_percent(r['low'])} to {_percent(r['high'])})", _gain(r["over_off"]),
                  _gain(r["over_dictionary"])) for r in study["rows"])
