@@ -50,7 +50,7 @@ class Plan:
     careless: float = 1.0
 
 
-TRUSTED = 0.95
+TRUSTED = 0.99
 """How often a reviewer's word is taken to be right."""
 DOUBTED = 0.3
 """The same of a word that calls an entity what was nothing in more than ORDINARY documents."""

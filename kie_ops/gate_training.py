@@ -46,7 +46,7 @@ from kie_ops.memory import Cell, Contribution
 from kie_ops.model import TextModel
 
 GRID = tuple(np.round(np.arange(0.26, 0.68, 0.04), 2).tolist())
-REVIEWS = 0.06
+REVIEWS = 0.12
 """Further reviewed candidates (see gate_simulation.reviewed_anew) as a share of all."""
 
 
