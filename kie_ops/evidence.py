@@ -131,13 +131,13 @@ def remember(names: Names, candidates: Candidates, knowledge: Knowledge, *, own:
         name = candidates.labels[label]
         exact = knowledge.get(key)
         if exact is not None:
-            raw[i, 0] += _tally(exact, name)
+            raw[i, 0] += counted(exact, name)
             if name in exact.prototypes:
                 agreement[i] = _cosine(names, first, last, exact.prototypes[name]), 1.0
         for other in names.back_off(first, last):
             near = knowledge.get(other)
             if near is not None:
-                raw[i, 1] += _tally(near, name)
+                raw[i, 1] += counted(near, name)
         shape[i] = np.log1p(key.count(" ") + 1), is_acronym(key)
     if not own:
         raw[:, :, SELF] = 0.0
@@ -159,7 +159,7 @@ def _within_reviewed(candidates: Candidates, raw: np.ndarray) -> np.ndarray:
     return np.flatnonzero(inside)
 
 
-def _tally(known: Facts, label: str) -> np.ndarray:
+def counted(known: Facts, label: str) -> np.ndarray:
     """float64 [sources, outcomes]: raw counts as one label sees them."""
     out = np.zeros((len(SOURCES), len(OUTCOMES)))
     for (source, other), count in known.entity.items():

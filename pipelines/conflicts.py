@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Facts, Remembered, facts
+from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Facts, Remembered, counted, facts
 from kie_ops.gate import Gate, MemoryGate, sigmoid
 from kie_ops.memory import SOURCES, Cell, split_field
 
@@ -130,11 +130,7 @@ def _believed(known: Facts, labels: Iterable[str], gate: MemoryGate) -> Mapping[
     types = sorted({label for _, label in known.entity})
     raw = np.zeros((len(types), len(KINDS), len(SOURCES), len(OUTCOMES)))
     for i, label in enumerate(types):
-        for (source, other), count in known.entity.items():
-            raw[i, 0, SOURCES.index(source), 0 if other == label else 1] += count
-        for outcome in ("part", "crossing", NONE):
-            for source, count in getattr(known, outcome).items():
-                raw[i, 0, SOURCES.index(source), OUTCOMES.index(outcome)] += count
+        raw[i, 0] = counted(known, label)
     remembered = Remembered(counts=np.log1p(raw), reliability=np.zeros((len(types), len(RELIABILITY))),
                             present=np.ones(len(types), dtype=bool))
     odds = sigmoid(gate.odds(remembered, types)).tolist()
