@@ -20,16 +20,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kie_ops import candidates as spans, dataset, evaluation, training
+from kie_ops import candidates as spans, dataset
 from kie_ops.candidates import FEATURES, Candidates
 from kie_ops.decoding import decode
 from kie_ops.domain import Domain, Output
+from kie_ops.evaluation import standing as evaluation
 from kie_ops.extractor import sketch_of
 from kie_ops.gate import sigmoid
-from kie_ops.gate_fit import fit_text
-from kie_ops.gate_simulation import right
-from kie_ops.methods import Method
 from kie_ops.model import TextModel
+from kie_ops.training import loop as training
+from kie_ops.training.gate_fit import fit_text
+from kie_ops.training.gate_simulation import right
+from kie_ops.training.methods import Method
 
 OF_TRAINING = ("shapes", "averaging", "layer-decay", "mask", "joint")
 OF_READING = ("in-document", "abbreviations")

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kie_ops import attacks, plots, stream_data, study_tables, teaching
-from kie_ops.attacks import Attack
 from kie_ops.errors import EngramError
+from kie_ops.evaluation import attacks, plots, stream_data, study_tables, teaching
+from kie_ops.evaluation.attacks import Attack
+from kie_ops.evaluation.stream_study import Arm, Study, study
+from kie_ops.evaluation.streams import Plan, Stream, open_stream
+from kie_ops.evaluation.study_tables import PARTS, against, as_json, kept, rounded, rows
 from kie_ops.extractor import Extractor
 from kie_ops.memory import Cell
-from kie_ops.stream_study import Arm, Study, study
-from kie_ops.streams import Plan, Stream, open_stream
-from kie_ops.study_tables import PARTS, against, as_json, kept, rounded, rows
 from pipelines.commands.evaluate_stream import show
 
 REVIEWED = (0.0, 0.1, 0.3, 1.0)

@@ -18,10 +18,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kie_ops import training
 from kie_ops.domain import Domain
-from kie_ops.methods import KINDS, Method
 from kie_ops.model import ADAPTER, TextModel
+from kie_ops.training import loop as training
+from kie_ops.training.methods import KINDS, Method
 
 RESULT = "result.json"
 

@@ -18,11 +18,11 @@ from kie_ops import dataset
 from kie_ops.dataset import Example
 from kie_ops.decisions import decide
 from kie_ops.domain import Domain
+from kie_ops.evaluation.relation_scores import candidate_relations, gold_relations, predicted_relations
 from kie_ops.extractor import Extractor, Sketch, sketch_of
 from kie_ops.linking import Span, concepts
 from kie_ops.memory import Cell
 from kie_ops.priming import cells_of, coded, marks, training
-from kie_ops.relation_scores import candidate_relations, gold_relations, predicted_relations
 
 STEPS = ("found", "no mention", "no concept", "wrong concept", "no candidate", "below the threshold")
 BATCH = 32

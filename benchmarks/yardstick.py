@@ -22,12 +22,12 @@ from kie_ops import dataset, priming
 from kie_ops.decoding import decode
 from kie_ops.domain import Domain
 from kie_ops.errors import EngramError
-from kie_ops.evaluation import f1_of
+from kie_ops.evaluation.standing import f1_of
 from kie_ops.gate import Gate, sigmoid
-from kie_ops.gate_fit import Evidenced, fit_memory, fit_text
-from kie_ops.gate_simulation import FULL, Plan, Sample, base, evidenced, stream
-from kie_ops.gate_training import _items, _read, _text_gate
 from kie_ops.model import TextModel
+from kie_ops.training.gate import _items, _text_gate, read_all
+from kie_ops.training.gate_fit import Evidenced, fit_memory, fit_text
+from kie_ops.training.gate_simulation import FULL, Plan, Sample, base, evidenced, stream
 
 FOLDS = 5
 GRID = tuple(np.arange(0.26, 0.68, 0.04).tolist())
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = TextModel.load(domain)
         for scheme in domain.schemes:
             training = list(priming.training(dataset.split(given.data, domain, scheme, "train")))
-            read = _read(model, scheme, dataset.split(given.data, domain, scheme, "dev")[: given.documents])
+            read = read_all(model, scheme, dataset.split(given.data, domain, scheme, "dev")[: given.documents])
             text = _text_gate(domain, scheme, read)
             items = _items(domain, Gate({scheme: text}, {}, {scheme: 0.5}, {}, {}), scheme, read)
             for name, plan in PLANS.items():

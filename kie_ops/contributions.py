@@ -132,7 +132,7 @@ def of_correction(
     domain: Domain, origin: str, text: str, *, label: str | None = None, reject: bool = False,
     concept: str | None = None, scheme: str | None = None, doc_id: str | None = None,
 ) -> Contribution:
-    """One correction (source reviewer): `text` is a `label` (and stands for `concept`); with `reject` it is nothing.
+    """One word on a name (source correction): `text` is a `label` (and stands for `concept`); `reject`: it is nothing.
 
     `label` is an emitted name or a scheme's own.  A rejection without label or scheme counts for all that is emitted.
     Raises InputError where the label is unknown or the text has no key (amounts and dates are never remembered).
@@ -152,13 +152,13 @@ def of_correction(
     for name, its_label in places if reject else places[:1]:
         for k in written(key):
             if reject:
-                out.add(k, field("reviewer", name, "none"))
+                out.add(k, field("correction", name, "none"))
                 continue
-            out.add(k, field("reviewer", name, "entity", its_label))
+            out.add(k, field("correction", name, "entity", its_label))
         for k in concept_keys(written(key)) if concept is not None and not reject else ():
-            out.add(k, field("reviewer", name, "concept", its_label, str(concept)))
+            out.add(k, field("correction", name, "concept", its_label, str(concept)))
         if doc_id is not None:
-            out.add(key, field("reviewer", name, "example", doc_id))
+            out.add(key, field("correction", name, "example", doc_id))
     return out.contribution(origin)
 
 

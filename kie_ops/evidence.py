@@ -18,13 +18,14 @@ KINDS = ("exact", "back_off")
 OUTCOMES = ("entity", "other", "part", "crossing", "none")
 """Of a label: counted as it, as another label, as part of a longer mention, across a border, as nothing."""
 RELIABILITY = (
-    "mass_training", "mass_vocabulary", "mass_reviewer", "mass_self", "mass_back_off", "conflict", "conflict_reviewer",
-    "exact", "tokens", "acronym", "entropy", "agreement", "agreement_known",
+    "mass_training", "mass_vocabulary", "mass_reviewer", "mass_correction", "mass_self", "mass_back_off", "conflict",
+    "conflict_people", "exact", "tokens", "acronym", "entropy", "agreement", "agreement_known",
 )
 """What the trust in memory may depend on: log counts by source, how far they contradict each other, the kind of key,
 the tagger's entropy, and whether the span's prototype resembles the remembered ones.  Never which way they point."""
 SELF = SOURCES.index("self")
-REVIEWER, PART = SOURCES.index("reviewer"), OUTCOMES.index("part")
+PEOPLE = SOURCES.index("reviewer"), SOURCES.index("correction")
+PART = OUTCOMES.index("part")
 MANY = 6
 """Evidence rows kept for a mention."""
 
@@ -141,14 +142,17 @@ def remember(names: Names, candidates: Candidates, knowledge: Knowledge, *, own:
         shape[i] = np.log1p(key.count(" ") + 1), is_acronym(key)
     if not own:
         raw[:, :, SELF] = 0.0
-    raw[_within_reviewed(candidates, raw), 0, REVIEWER, PART] += 1
+    for source in PEOPLE:
+        raw[_within_named(candidates, raw[:, 0, source]), 0, source, PART] += 1
     counts = np.log1p(raw)
     return Remembered(counts, reliability(raw, agreement, shape), raw.sum(axis=(1, 2, 3)) > 0)
 
 
-def _within_reviewed(candidates: Candidates, raw: np.ndarray) -> np.ndarray:
-    """Numbers of candidates that lie in a longer one which reviewers call an entity: here they are its part."""
-    said = raw[:, 0, REVIEWER]
+def _within_named(candidates: Candidates, said: np.ndarray) -> np.ndarray:
+    """Numbers of candidates that lie in a longer one which people call an entity: here they are its part.
+
+    `said`: float64 [n, outcomes], what reviews, or corrections, counted of the exact keys.
+    """
     whole = np.flatnonzero(said[:, 0] > said[:, PART:].sum(axis=1))
     first, last = candidates.first, candidates.last
     inside = np.zeros(len(candidates), dtype=bool)
@@ -182,8 +186,7 @@ def reliability(raw: np.ndarray, agreement: np.ndarray, shape: np.ndarray) -> np
     both = np.stack([raw[..., 0], raw[..., 1:].sum(axis=3)], axis=-1)
     everything = both.sum(axis=(1, 2))
     conflict = everything.min(axis=1) / np.maximum(everything.sum(axis=1), 1.0)
-    reviewer = SOURCES.index("reviewer")
-    said = both[:, :, reviewer].sum(axis=1)
+    said = both[:, :, PEOPLE].sum(axis=(1, 2))
     return np.column_stack([
         np.log1p(mass[:, 0]), np.log1p(mass[:, 1].sum(axis=1)), conflict,
         said.min(axis=1) / np.maximum(said.sum(axis=1), 1.0), mass[:, 0].sum(axis=1) > 0, shape,

@@ -25,7 +25,7 @@ from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Remembered
 from kie_ops.memory import SOURCES
 from kie_ops.trust import TRUST, entropy as entropy, sigmoid as sigmoid, trusted
 
-VERSION = 2
+VERSION = 3
 TEXT_BOUND = 9.0
 MEMORY_BOUND = 9.0
 SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
@@ -168,7 +168,7 @@ class Gate:
             made_for = (data["version"], tuple(data["features"]), tuple(data["trust"]))
             if made_for != (VERSION, FEATURES, TRUST):
                 raise ModelError("the gate was fitted for another version", where=where,
-                                 next_step="python -m kie_ops.gate_training DOMAIN --data FOLDER")
+                                 next_step="python -m kie_ops.training.gate DOMAIN --data FOLDER")
             return cls(
                 text={name: TextGate(**_arrays(gate)) for name, gate in data["text"].items()},
                 memory={name: MemoryGate(**from_json(gate)) for name, gate in data["memory"].items()},
@@ -187,7 +187,7 @@ class Gate:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ModelError("the domain has no gate", where=str(path),
-                             next_step="python -m kie_ops.gate_training DOMAIN --data FOLDER") from None
+                             next_step="python -m kie_ops.training.gate DOMAIN --data FOLDER") from None
         except (ValueError, OSError) as e:
             raise ModelError(f"cannot read the gate: {e}", where=str(path), next_step="restore it") from None
         return cls.parse(data, str(path))

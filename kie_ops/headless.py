@@ -3,7 +3,7 @@
 The same z = w_h·h + w_s·m as for trained labels (see gate), with numbers that serve every domain and label: h is the
 log-odds by the learnt head, calibrated by how much it has seen and how well one half of it explains the other; m is
 additive over the counts; w_s also sees how far the head may be trusted.  Without reviews h says next to nothing and the
-decision is the memory's.  Fitted by headless_training on label sets of which no shipped head knows anything.
+decision is the memory's.  Fitted by training/headless.py on label sets of which no shipped head knows anything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kie_ops.gate import SCALE, TEXT_BOUND, MemoryGate, as_json, from_json, laye
 from kie_ops.learnt import Learnt
 
 FILE = Path(__file__).parent / "headless.json"
-VERSION = 1
+VERSION = 2
 MAX_WORDS = 8
 """Longest span that a learnt head proposes; memory proposes longer ones too."""
 POSSIBLE = 0.2
@@ -73,7 +73,7 @@ class Headless:
     @classmethod
     def load(cls, path: Path = FILE) -> Headless:
         """Raises ModelError where the file is missing, of another version or broken."""
-        again = "python -m kie_ops.headless_training --data FOLDER"
+        again = "python -m kie_ops.training.headless --data FOLDER"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             made_for = data["version"], data["features"], data["reliability"]

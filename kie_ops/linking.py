@@ -16,8 +16,8 @@ from kie_ops.memory import Cell, split_field
 from kie_ops.stems import bag, stems_of
 from kie_ops.vocabularies.hierarchy import shared
 
-WEIGHTS = {"reviewer": 1_000, "training": 10, "vocabulary": 5, "self": 1}
-"""Of one count of a source: no number of counts seen elsewhere outweighs a reviewer lightly."""
+WEIGHTS = {"correction": 10_000, "reviewer": 1_000, "training": 10, "vocabulary": 5, "self": 1}
+"""Of one count of a source: no number of counts seen elsewhere outweighs a person lightly."""
 Span = tuple[int, int, str]
 """First word, last word (inclusive), label."""
 

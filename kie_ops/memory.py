@@ -11,7 +11,7 @@ Field names (``|`` separates, it never occurs inside a part; :func:`field` escap
     source|scheme|crossing|                 it crossed a mention's border
     source|scheme|none|                     it was seen and was no mention (self: possible, but not chosen)
     source|scheme|concept|LABEL|SYSTEM:ID   it stood for this concept; behind it the release of the code system, if any
-    source|scheme|example|DOC               an example (kept by training, vocabulary, reviewer; not by self)
+    source|scheme|example|DOC               an example (kept by all sources but self)
     source|scheme|related|LABEL             relation cells (key = pair_key(...)): the pair had this relation
     source|scheme|head|LABEL|OTHER          bags of stems: in so many documents it was the head of LABEL to this concept
     source|scheme|tail|LABEL|OTHER          ... the tail of LABEL from this concept
@@ -35,7 +35,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field as dataclass_field
 from typing import Protocol
 
-SOURCES = ("training", "vocabulary", "reviewer", "self")
+SOURCES = ("training", "vocabulary", "reviewer", "correction", "self")
+"""Who counted: annotated documents, lists of names, reviews of whole documents, words of a person on one name, and the
+pipeline itself.  A review is one document among others; a correction is meant for the name wherever it stands."""
 PROTOTYPE_WIDTH = 64
 PAIR_SEPARATOR = "\x1f"
 

@@ -88,7 +88,7 @@ class Span:
 class Evidence:
     """One memory that took part in a decision.
 
-    `source` is training, vocabulary, reviewer or self; `outcome` and `label` say what was counted; `count` how often.
+    `source` is one of kie_ops.memory.SOURCES; `outcome` and `label` say what was counted; `count` how often.
     `example` names a document or correction that wrote it, where the source keeps one (self does not: the
     memory_log table has them all).
     """

@@ -99,7 +99,7 @@ MEMORY_LOG = pa.schema([
     *PLACE,
     _field("origin", pa.string(), "place, or id of the correction or import", False),
     _field("key", pa.string(), "normalised surface form, or a pair of them", False),
-    _field("source", pa.string(), "training, vocabulary, reviewer or self", False),
+    _field("source", pa.string(), "training, vocabulary, reviewer, correction or self", False),
     _field("scheme", pa.string(), "whose annotation rules", False),
     _field("field", pa.string(), "the cell's field, see kie_ops.memory", False),
     _field("count", pa.int64(), "integer increment", False),

@@ -39,7 +39,7 @@ def test_what_is_taught_shows_with_its_evidence(demo: tuple[Path, dict[str, list
     assert told["before"] == []
     assert {row["doc_id"] for row in told["after"]} == {"medical-later-002", "medical-later-003"}
     assert all(float(str(row["memory"])) > 0 for row in told["after"])
-    assert any(e["source"] == "reviewer" for e in told["evidence"])
+    assert any(e["source"] == "correction" for e in told["evidence"])
 
 
 def test_what_is_taken_back_is_gone(demo: tuple[Path, dict[str, object]]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kie_ops.dataset import Example
     from kie_ops.domain import Domain
-    from kie_ops.evaluation import Report
+    from kie_ops.evaluation.standing import Report
 
 PATIENCE_S = 5.0
 EXAMPLE = "Example:  engram evaluate medical --data labelled/ --data ncbi-disease=more/test.jsonl"
@@ -35,8 +35,8 @@ def command(
 
     Memory is the one the domain ships; with --config the configuration's live memory is read (and never written).
     """
-    from kie_ops import evaluation
     from kie_ops.domain import Domain
+    from kie_ops.evaluation import standing as evaluation
     from pipelines import session
 
     settings = load_config(config, overrides, domain=domain)

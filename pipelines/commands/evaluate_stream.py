@@ -15,12 +15,12 @@ from pipelines.commands.options import JsonOption, console, emit, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kie_ops.attacks import Attack
+    from kie_ops.evaluation.attacks import Attack
+    from kie_ops.evaluation.stream_data import Source
+    from kie_ops.evaluation.stream_study import Arm, Study
+    from kie_ops.evaluation.streams import Plan
+    from kie_ops.evaluation.study_tables import Row
     from kie_ops.extractor import Extractor
-    from kie_ops.stream_data import Source
-    from kie_ops.stream_study import Arm, Study
-    from kie_ops.streams import Plan
-    from kie_ops.study_tables import Row
 
 EXAMPLE = "Example:  engram evaluate-stream medical --data bc5cdr=labelled/bc5cdr --reviewed 0.3 --plots out/"
 
@@ -69,10 +69,10 @@ def command(
 
     Labels enter memory only by reviews of documents that were predicted before.
     """
-    from kie_ops import plots as drawing, stream_data, study_tables
-    from kie_ops.attacks import Attack
+    from kie_ops.evaluation import plots as drawing, stream_data, study_tables
+    from kie_ops.evaluation.attacks import Attack
+    from kie_ops.evaluation.streams import Plan
     from kie_ops.extractor import Extractor
-    from kie_ops.streams import Plan
 
     scheme, equals, path = data.partition("=")
     if not equals:
@@ -109,8 +109,8 @@ class _Settings:
 
 def _studied(extractor: Extractor, found: Source, settings: _Settings) -> tuple[Study, list[Arm]]:
     """The study, with progress on standard error, and its arms: clean ones, then those with wrong reviewers."""
-    from kie_ops import stream_data, streams
-    from kie_ops.stream_study import Arm, study
+    from kie_ops.evaluation import stream_data, streams
+    from kie_ops.evaluation.stream_study import Arm, study
 
     labels = sorted({s.label for e in (*found.stream, *found.dev) for s in e.spans})
     with console(stderr=True).status("reading") as status:
@@ -141,7 +141,7 @@ def _map(items: Sequence[str] | None) -> dict[str, str] | None:
 
 
 def _kept(made: Study, arms: Sequence[Arm], attack: str | None) -> dict[str, Any]:
-    from kie_ops.study_tables import PARTS, kept
+    from kie_ops.evaluation.study_tables import PARTS, kept
 
     half = len(arms) // 2
     if attack is None:
@@ -152,7 +152,7 @@ def _kept(made: Study, arms: Sequence[Arm], attack: str | None) -> dict[str, Any
 
 def show(made: Study, rows: Sequence[Row]) -> None:
     """The tables of a study, whole stream and second half, and its calibration."""
-    from kie_ops.study_tables import HEADER, PARTS, believed, cells
+    from kie_ops.evaluation.study_tables import HEADER, PARTS, believed, cells
 
     out = console()
     for part in PARTS:

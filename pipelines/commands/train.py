@@ -12,7 +12,7 @@ from pipelines.commands.options import JsonOption, console, emit, table
 
 if TYPE_CHECKING:
     from kie_ops.domain import Domain
-    from kie_ops.training import Outcome
+    from kie_ops.training.loop import Outcome
 
 EXAMPLE = "Example:  engram train mydomain --data labelled/ --epochs 8 --out runs/mydomain"
 
@@ -48,8 +48,8 @@ def command(
     found in the data.  The run folder is a domain that every command takes; it also holds the loss curve, TensorBoard
     events and a checkpoint.
     """
-    from kie_ops import training
-    from kie_ops.methods import Method
+    from kie_ops.training import loop as training
+    from kie_ops.training.methods import Method
 
     chosen = tuple(parts.split(","))
     reader = _tagger(chosen, tagger, start)
@@ -91,9 +91,10 @@ def _tagger(parts: Sequence[str], tagger: Path | None, start: Path | None) -> Pa
 
 def _finish(folder: Path, data: Path, seed: int, tagger: Path | None, parts: Sequence[str]) -> int:
     """Gate and shipped memory of a trained domain; the memory's cells."""
-    from kie_ops import frozen_memory, gate_training
+    from kie_ops import frozen_memory
     from kie_ops.domain import Domain
     from kie_ops.extractor import GATE, MEMORY
+    from kie_ops.training import gate as gate_training
 
     gate, cells = gate_training.fit(Domain.load(folder), data, seed=seed, memory_parts=parts,
                                     tagger=Domain.load(tagger) if tagger else None)

@@ -1,7 +1,7 @@
 """A domain for tests that loads at once: a two-layer encoder of our own, trained for seconds on sentences of our own.
 
-It goes the way of every domain: ``kie_ops.training.train`` writes it.  Its gate is set by hand: the text counts as it
-is, memory weighs half wherever it knows something, and a reviewer's word is strong.
+It goes the way of every domain: ``kie_ops.training.loop.train`` writes it.  Its gate is set by hand: the text counts as
+it is, memory weighs half wherever it knows something, and a reviewer's word is strong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPLITS = {"train": 240, "dev": 30, "test": 30}
 def build(folder: Path) -> Path:
     """Writes encoder, data and domain below `folder`; returns the domain's folder.  The same bytes each time."""
     from kie_ops.domain import Domain
-    from kie_ops.training import Settings, train
+    from kie_ops.training.loop import Settings, train
 
     encoder, data, out = folder / "encoder", folder / "data", folder / NAME
     _encoder(encoder)
@@ -55,7 +55,7 @@ def build(folder: Path) -> Path:
 def gate() -> Gate:
     linear = np.array([4.0 if name == "own" else 0.0 for name in FEATURES])  # FEATURES come divided by 4
     weights = np.ones((len(KINDS), len(SOURCES), len(OUTCOMES)))
-    weights[:, SOURCES.index("reviewer"), :] = 12.0
+    weights[:, [SOURCES.index("reviewer"), SOURCES.index("correction")], :] = 12.0
     return Gate(
         text={NAME: TextGate(linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1), {})},
         memory={NAME: MemoryGate(-1.0, weights, np.zeros((len(TRUST), 1)), np.zeros(1), np.zeros(1), 0.0)},

@@ -86,9 +86,9 @@ def test_taught_and_undone(kafka: Kafka, redis_server: Redis, small_domain: str,
         (row,) = named(job.entities("about-2"))
         assert row["soft_weight"] > 0
         assert row["score"] > row["text_score"]
-        assert any(e["source"] == "reviewer" and e["outcome"] == "entity" for e in row["evidence"])
+        assert any(e["source"] == "correction" and e["outcome"] == "entity" for e in row["evidence"])
         why = engram("memory", "why", row["mention_id"], "--config", job.config, "--json").stdout
-        assert "reviewer" in why
+        assert "correction" in why
         assert "r-1" in why
         engram("memory", "undo", "r-1", "--config", job.config)
         job.send([about(3)])

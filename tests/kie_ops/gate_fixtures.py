@@ -60,7 +60,7 @@ def gate(*schemes: str, threshold: float = 0.5) -> Gate:
     linear[0] = 4.0
     text = TextGate(linear, np.zeros((len(FEATURES), 1)), np.zeros(1), np.zeros(1), {})
     weights = np.ones((len(KINDS), len(SOURCES), len(OUTCOMES))) * 2.0
-    weights[:, SOURCES.index("reviewer")] = 6.0
+    weights[:, [SOURCES.index("reviewer"), SOURCES.index("correction")]] = 6.0
     memory = MemoryGate(0.0, weights, np.zeros((len(TRUST), 1)), np.zeros(1), np.zeros(1), 2.2)
     names = schemes or (SCHEME,)
     return Gate(

@@ -76,15 +76,15 @@ def test_corrections() -> None:
     two = domain(schemes={SCHEME: {"labels": ["Drug", "Disease"]}, "other": {"labels": ["Drug", "Gene"]}},
                  output={"entities": {SCHEME: {"Drug": "drug"}, "other": {"Gene": "gene"}}})
     assert counts(of_correction(two, "c", "Zorvanex", label="drug", concept="X:1|X:2", doc_id="d")) == {
-        ("zorvanex", field("reviewer", SCHEME, "entity", "Drug")): 1,
-        ("zorvanex", field("reviewer", SCHEME, "concept", "Drug", "X:1|X:2")): 1,
-        (bag("zorvanex"), field("reviewer", SCHEME, "concept", "Drug", "X:1|X:2")): 1,
-        ("zorvanex", field("reviewer", SCHEME, "example", "d")): 1,
+        ("zorvanex", field("correction", SCHEME, "entity", "Drug")): 1,
+        ("zorvanex", field("correction", SCHEME, "concept", "Drug", "X:1|X:2")): 1,
+        (bag("zorvanex"), field("correction", SCHEME, "concept", "Drug", "X:1|X:2")): 1,
+        ("zorvanex", field("correction", SCHEME, "example", "d")): 1,
     }
     assert {f for _, f in counts(of_correction(two, "c", "rash", reject=True))} == {
-        field("reviewer", SCHEME, "none"), field("reviewer", "other", "none")}
+        field("correction", SCHEME, "none"), field("correction", "other", "none")}
     assert {f for _, f in counts(of_correction(two, "c", "rash", reject=True, label="gene"))} == {
-        field("reviewer", "other", "none")}
+        field("correction", "other", "none")}
 
 
 @pytest.mark.parametrize(("label", "scheme", "place"), [

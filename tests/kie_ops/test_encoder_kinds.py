@@ -27,10 +27,10 @@ from transformers import (
 from kie_ops import dataset
 from kie_ops.encoder import Encoder
 from kie_ops.errors import ModelError
-from kie_ops.methods import Method
 from kie_ops.model import ADAPTER, TextModel
 from kie_ops.records import Document
-from kie_ops.training import Settings, Trainer
+from kie_ops.training.loop import Settings, Trainer
+from kie_ops.training.methods import Method
 from tests.kie_ops import tiny
 
 SENTENCES = ["The aspirin caused severe nausea in the patient.", "He was treated with zinc, ibuprofen and lead.",

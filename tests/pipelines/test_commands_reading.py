@@ -102,7 +102,7 @@ def test_the_life_of_an_archive(engram: Engram, config: Path, archive: Path, tmp
     assert taught["reach"] == planned["reach"]
     assert taught["status"] == "added"
     shown = engram("memory", "show", later["text"], "--config", config)
-    assert any(v["source"] == "reviewer" and v["against"] for cell in shown["cells"] for v in cell["verdicts"])
+    assert any(v["source"] == "correction" and v["against"] for cell in shown["cells"] for v in cell["verdicts"])
     assert any(d["sides"][0]["voices"] for d in shown["disputes"])
     assert engram("memory", "conflicts", "--config", config)
     assert engram("memory", "stats", "--config", config)["corrections"] == 1

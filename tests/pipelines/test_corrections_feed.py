@@ -93,7 +93,7 @@ def test_in_force_as_soon_as_it_is_taken_in(world: World) -> None:
     feed = TopicFeed({0: [teach("1"), teach("2", reject=True, label=None), {"id": "1", "op": "withdraw"}]})
     outcomes = tail(world, feed).step(0)
     assert [o.status for o in outcomes] == [Status.ADDED, Status.ADDED, Status.UNDONE]
-    assert known(world) == {"reviewer|drugs|none|": 1}
+    assert known(world) == {"correction|drugs|none|": 1}
     assert feed.reported == {0: 3}
 
 
@@ -155,7 +155,7 @@ def test_two_processes_that_tail_at_once_count_once(world: World) -> None:
     one, two = tail(world, TopicFeed(values)), tail(world, TopicFeed(values))
     one.step(0)
     assert {o.status for o in two.step(0)} == {Status.DUPLICATE}
-    assert known(world) == {"reviewer|drugs|entity|Drug": 2}
+    assert known(world) == {"correction|drugs|entity|Drug": 2}
     assert Log(world.storage, "corrections", 0).end() == 3
 
 
@@ -168,7 +168,7 @@ def test_nothing_is_lost_while_memory_is_away(world: World, monkeypatch: pytest.
                 running.step(0)
     assert content(world.store) == sum_of([])
     running.step(0)
-    assert known(world) == {"reviewer|drugs|entity|Drug": 2}
+    assert known(world) == {"correction|drugs|entity|Drug": 2}
     assert Log(world.storage, "corrections", 0).end() == 2
 
 

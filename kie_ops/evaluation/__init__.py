@@ -1,0 +1,1 @@
+"""What a memory is worth: strict scores, streams with reviews, controls, attacks, calibration."""

@@ -1,0 +1,1 @@
+"""Training of the text model, and fitting of the gates on top of it."""
