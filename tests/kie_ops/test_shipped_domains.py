@@ -56,7 +56,7 @@ def test_one_correction_is_enough_and_undone_without_a_trace(extractor: Extracto
     assert ("Zorvanex", label) in names(after)
     assert known not in {m.text for m in after.mentions}
     mention = next(m for m in after.mentions if m.text == "Zorvanex")
-    assert any(e.source == "reviewer" and e.outcome == "entity" for e in mention.evidence)
+    assert any(e.source == "correction" and e.outcome == "entity" for e in mention.evidence)
     cells.add(taught.negated())
     cells.add(rejected.negated())
     assert read(extractor, text, cells) == before
