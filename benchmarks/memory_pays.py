@@ -4,7 +4,8 @@
 
 Experiments: `bc5cdr`, `ncbi-disease` (shipped domain: training memory, vocabularies, 0 to 100 % reviewed); `shift`
 (a domain that never saw bc5cdr reads its diseases, as its own label and as a label of their own); `new-type` (it reads
-bc5cdr's chemicals); `attacks` (wrong reviewers); `teach-once`; `self-written`.  Settings come from the dev part, test
+bc5cdr's chemicals); `attacks` (wrong reviewers); `teach-once`; `self-written`; `biored` and `finer-ord` (sets that
+nothing is trained on: some labels as a trained scheme's, the others learnt).  Settings come from the dev part, test
 documents are opened with ``--split test`` alone.  Prints facts; nothing here passes or fails.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kie_ops import dataset
 from kie_ops.errors import EngramError
 from kie_ops.evaluation import attacks, plots, stream_data, study_tables, teaching
 from kie_ops.evaluation.attacks import Attack
@@ -30,7 +32,6 @@ from pipelines.commands.evaluate_stream import show
 
 REVIEWED = (0.0, 0.1, 0.3, 1.0)
 WRONG = 0.1
-EXPERIMENTS = ("bc5cdr", "ncbi-disease", "shift", "new-type", "attacks", "teach-once", "self-written")
 SHIFT = Path(__file__).parent / "domains" / "shift"
 
 
@@ -50,8 +51,8 @@ def main(given: Sequence[str] | None = None) -> int:
     except EngramError as e:
         print(e, file=sys.stderr)
         return e.exit_code
-    said = rounded({"experiment": arguments.experiment, "split": arguments.split, "domain": str(arguments.domain),
-                    "orders": arguments.orders, **found})
+    said = rounded({"experiment": arguments.experiment, "split": arguments.split, "command": _command(arguments),
+                    **found})
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -59,11 +60,12 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _parse(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", required=True, choices=EXPERIMENTS)
+    parser.add_argument("--experiment", required=True, choices=sorted(RUN))
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each set")
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--orders", type=int, default=10)
-    parser.add_argument("--domain", help="default: medical; for shift and new-type benchmarks/domains/shift")
+    parser.add_argument("--domain", help="default: medical; financial for finer-ord; benchmarks/domains/shift, once it"
+                        " is trained, for shift and new-type")
     parser.add_argument("--vocabulary", action="append", help="NAME or FILE, each also with :LABEL"
                         "; also scored with it.  Repeatable")
     parser.add_argument("--reviewed", type=float, action="append", help="shares; default: those of the experiment")
@@ -72,23 +74,39 @@ def _parse(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plots", type=Path, help="folder for plots")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(given)
-    arguments.domain = arguments.domain or (SHIFT if arguments.experiment in ("shift", "new-type") else "medical")
+    arguments.domain = arguments.domain or DOMAINS.get(arguments.experiment, "medical")
     return arguments
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """What gives these figures, without folders of this machine."""
+    said = ["python -m benchmarks.memory_pays", f"--experiment {arguments.experiment}", "--data DATA"]
+    if Path(arguments.domain).exists():
+        said.append("--domain RUN")
+    for name in ("split", "orders", "documents"):
+        if getattr(arguments, name) is not None:
+            said.append(f"--{name} {getattr(arguments, name)}")
+    for name in ("vocabulary", "reviewed"):
+        said += [f"--{name} {value}" for value in getattr(arguments, name) or ()]
+    return " ".join(said)
 
 
 def _opened(
     arguments: argparse.Namespace, extractor: Extractor, data: str, scheme: str | None = None,
-    mapping: Mapping[str, str] | None = None, start: str = stream_data.TRAINING,
+    mapping: Mapping[str, str] | None = None, start: str = stream_data.TRAINING, foreign: bool = False,
 ) -> Opened:
-    """The set `data` as a stream of `scheme` (default: its own name), with memory `start`, also with vocabularies."""
+    """The set `data` as a stream of `scheme` (default: its own name), with memory `start`, also with vocabularies.
+
+    `foreign`: nothing is trained on it, so documents that it shares with other sets are left out.
+    """
     scheme = scheme or data
     found = stream_data.source(scheme, arguments.data / data, extractor.definition, split=arguments.split,
                                mapping=mapping, limit=arguments.documents)
-    labels = sorted({s.label for e in (*found.stream, *found.dev) for s in e.spans})
-    stream, dev = (
-        open_stream(extractor, some, folder=arguments.readings, labels=labels, progress=_progress)
-        for some in (found.stream, found.dev)
-    )
+    shared = dataset.held_out(arguments.data, data, dataset.SPLITS) if foreign else frozenset()
+    parts = [[e for e in part if e.document.doc_id not in shared] for part in (found.stream, found.dev)]
+    labels = sorted({s.label for part in parts for e in part for s in e.spans})
+    stream, dev = (open_stream(extractor, part, folder=arguments.readings, labels=labels, progress=_progress)
+                   for part in parts)
     base = stream_data.memory(extractor, [start])
     memories = {start: base}
     if arguments.vocabulary:
@@ -175,6 +193,18 @@ def _self_written(arguments: argparse.Namespace, extractor: Extractor) -> dict[s
     return as_json(made) | {"own_over_without": gains}
 
 
+def _foreign(arguments: argparse.Namespace, extractor: Extractor) -> dict[str, Any]:
+    """A set that nothing is trained on: labels that the domain knows, and all labels as if it knew none of them."""
+    data, out = arguments.experiment, {}
+    scheme, mapping = FOREIGN[data]
+    known = _opened(arguments, extractor, data, scheme, mapping, foreign=True)
+    out["as trained labels"] = as_json(_studied(arguments, known, _reviews(arguments, known), f"{data}-trained"))
+    fresh = _opened(arguments, extractor, data, data, start=stream_data.NONE, foreign=True)
+    out["as labels of its own"] = as_json(
+        _studied(arguments, fresh, _reviews(arguments, fresh, REVIEWED[1:]), f"{data}-own"))
+    return out
+
+
 def vars_of(gain: study_tables.Gain) -> dict[str, float]:
     return {"f1": gain.f1, "low": gain.low, "high": gain.high}
 
@@ -186,8 +216,14 @@ def _progress(done: int, of: int) -> None:
 
 RUN = {
     "bc5cdr": _shipped, "ncbi-disease": _shipped, "shift": _shift, "new-type": _new_type, "attacks": _attacks,
-    "teach-once": _teach_once, "self-written": _self_written,
+    "teach-once": _teach_once, "self-written": _self_written, "biored": _foreign, "finer-ord": _foreign,
 }
+DOMAINS = {"shift": SHIFT, "new-type": SHIFT, "finer-ord": "financial"}
+FOREIGN = {
+    "biored": ("bc5cdr", {"ChemicalEntity": "Chemical", "DiseaseOrPhenotypicFeature": "Disease"}),
+    "finer-ord": ("fire", {"PER": "Person", "ORG": "Company", "LOC": "Location"}),
+}
+"""Scheme whose labels some of the set's are scored as, and which."""
 
 if __name__ == "__main__":
     sys.exit(main())
