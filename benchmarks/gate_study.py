@@ -48,7 +48,7 @@ def main(given: Sequence[str] | None = None) -> int:
         scheme = arguments.scheme
         labels = {label: label for label in model.domain.schemes[scheme].labels}
         model.domain = replace(model.domain, output=Output({scheme: labels}), relations={})
-        found = [_half(arguments, model, half) for half in range(HALVES)]
+        found = [_half(arguments, model, half) for half in arguments.half or range(HALVES)]
     except EngramError as e:
         print(e, file=sys.stderr)
         return e.exit_code
@@ -67,6 +67,8 @@ def _parse(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each set")
     parser.add_argument("--vocabulary", action="append", default=[], help="NAME or FILE, each also with :LABEL")
     parser.add_argument("--orders", type=int, default=1)
+    parser.add_argument("--half", type=int, action="append", choices=range(HALVES), help="judged; default: both")
+    parser.add_argument("--arm", action="append", help="memories by name; default: all")
     parser.add_argument("--own", action="store_true", help="with what the pipeline reads itself")
     parser.add_argument("--readings", type=Path, help="folder that keeps encoded documents")
     parser.add_argument("--json", type=Path)
@@ -111,7 +113,7 @@ def _arms(arguments: argparse.Namespace, stream: Stream, base: Mapping[str, Cell
         arms += [Arm(f"{name} + {100 * share:.0f} % reviewed", cells, Plan(share)) for share in (0.1, 0.3, 1.0)]
         arms += [Arm(f"{name} + 100 % reviewed, wrong: {kind}", cells, Plan(1.0, attack=Attack(kind, WRONG)))
                  for kind in attacks.KINDS]
-    return arms
+    return [arm for arm in arms if arguments.arm is None or arm.name in arguments.arm]
 
 
 def _table(found: Sequence[tuple[Study, tuple[np.ndarray, np.ndarray]]]) -> list[dict[str, Any]]:
