@@ -13,7 +13,7 @@ from kie_ops.domain import Domain
 from kie_ops.evidence import Knowledge, remember
 from kie_ops.gate import Gate, sigmoid
 from kie_ops.headless import empty, look, shipped, without_head
-from kie_ops.learnt import NOTHING, Learnt, corrected, distrusted, learnt
+from kie_ops.learnt import NOTHING, Learnt, distrusted, learnt
 from kie_ops.memory import Cell
 
 
@@ -92,8 +92,7 @@ def _by_head(names: Names, gate: Gate, scheme: str, knowledge: Knowledge | None,
     if wrong:
         found = found.only(np.array([label not in wrong for label in found.labels], dtype=bool)[found.label])
     remembered = remember(names, found, knowledge, own=gate.own) if knowledge else None
-    shift = np.array([corrected(head, label) for label in found.labels])[found.label] if head.tallies else None
-    return _Judged(found, *gate.decide(found, remembered, shift))
+    return _Judged(found, *gate.decide(found, remembered, head.tallies))
 
 
 def _decided(

@@ -22,14 +22,20 @@ from kie_ops import pair_evidence
 from kie_ops.candidates import FEATURES, Candidates
 from kie_ops.errors import ModelError
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Remembered
+from kie_ops.learnt import Tally, corrected, raised
 from kie_ops.memory import SOURCES
-from kie_ops.trust import TRUST, entropy as entropy, sigmoid as sigmoid, trusted
+from kie_ops.trust import CONTEXT, TRUST, context, entropy as entropy, sigmoid as sigmoid, trusted
 
 VERSION = 3
 TEXT_BOUND = 9.0
 MEMORY_BOUND = 9.0
 SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
 """What FEATURES are divided by."""
+TRUST_RAISED, MEMORY_RAISED = 20.0, 4.0
+"""What is added to the log-odds of trust in memory, and to m, times the log-odds by which reviews raise what the text
+misses: a text that misses far more than its head says is one of another kind, and there memory decides."""
+STEEPEST = 1.5
+"""Bound of the log of the factor that a document gives a source's evidence."""
 CLASSES = ("acronym", "one_word", "two_words", "more_words")
 """Kinds of names that a vocabulary is believed of differently: short ones mean many things."""
 PAIR_BOUND = 2.0
@@ -70,18 +76,37 @@ class MemoryGate:
     """[len(CLASSES)], all >= 0: further weight of being listed in a vocabulary under this very key."""
     labels: Mapping[str, float] = field(default_factory=dict)
     """Added to the bias for candidates of a label."""
+    context: np.ndarray = field(default_factory=lambda: np.zeros(len(CONTEXT)))
+    """[len(CONTEXT)], added to the bias: what names are worth here, whatever was counted of this one."""
+    steep: np.ndarray = field(default_factory=lambda: np.zeros((len(SOURCES), len(CONTEXT))))
+    """[sources, len(CONTEXT)]: log of the factor that a source's evidence has here."""
 
-    def odds(self, remembered: Remembered, labels: Sequence[str] | None = None) -> np.ndarray:
-        """float64 [n]: m, log-odds by memory alone; `labels` of the candidates."""
-        signed = (remembered.counts * (self.weights * SIGNS)).sum(axis=(1, 2, 3))
-        listed = (vocabulary_classes(remembered.counts, remembered.reliability) * self.classes).sum(axis=1)
+    def odds(
+        self, remembered: Remembered, labels: Sequence[str] | None = None, h: np.ndarray | None = None
+    ) -> np.ndarray:
+        """float64 [n]: m, log-odds by memory alone; `labels` of the candidates.
+
+        `h`: the text's odds of all candidates of the document, of which only those of the others count for each; None:
+        apart from any document.
+        """
         bias = np.array([self.labels.get(label, 0.0) for label in labels]) if labels is not None else 0.0
-        return soft_bound(self.bias + bias + signed + listed, MEMORY_BOUND)
+        trust = remembered.reliability if h is None else trusted(remembered, h)
+        return soft_bound(bias + self.raised(remembered.counts, trust, alone=h is None), MEMORY_BOUND)
 
-    def soft_weight(self, remembered: Remembered, h: np.ndarray) -> np.ndarray:
-        """float64 [n] of 0..1: w_s; 0 where memory has nothing."""
-        trust = sigmoid(layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias)
-        return np.where(remembered.present, trust, 0.0)
+    def raised(self, counts: np.ndarray, trust: np.ndarray, *, alone: bool = False) -> np.ndarray:
+        """float64 [n]: m before labels and bound; `trust`: of trust.trusted; `alone`: apart from any document."""
+        signed = (counts * (self.weights * SIGNS)).sum(axis=(1, 3))
+        signed[:, SOURCES.index("vocabulary")] += (vocabulary_classes(counts, trust) * self.classes).sum(axis=1)
+        if alone:
+            return np.asarray(self.bias + signed.sum(axis=1))
+        here = context(trust)
+        factor = np.exp(np.clip((here[:, None, :] * self.steep).sum(axis=2), -STEEPEST, STEEPEST))
+        return np.asarray(self.bias + (here * self.context).sum(axis=1) + (signed * factor).sum(axis=1))
+
+    def soft_weight(self, remembered: Remembered, h: np.ndarray, more: np.ndarray | float = 0.0) -> np.ndarray:
+        """float64 [n] of 0..1: w_s; 0 where memory has nothing.  `more`: log-odds of trust from elsewhere."""
+        trust = layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias
+        return np.where(remembered.present, sigmoid(trust + more), 0.0)
 
 
 @dataclass(frozen=True)
@@ -132,19 +157,26 @@ class Gate:
     """Whether decisions use what the pipeline has read itself (source self)."""
 
     def decide(
-        self, candidates: Candidates, remembered: Remembered | None, shift: np.ndarray | None = None
+        self, candidates: Candidates, remembered: Remembered | None, tallies: Mapping[str, Tally] | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(h, w_s, z), float64 [n] each; without memory w_s = 0 and z = h.
 
-        `shift`: what reviews add to h in z (see learnt.corrected); h itself, the text's own score, stays as it is.
+        `tallies`: what reviews showed of the text's head, by label; in z its odds are corrected by them (see
+        learnt.corrected).  h itself, the text's own score, stays as it is.
         """
         h = self.text[candidates.scheme].odds(candidates)
         if remembered is None:
             return h, np.zeros(len(h)), h
         memory = self.memory[candidates.scheme]
-        heard = h if shift is None else h + shift
-        w = memory.soft_weight(remembered, heard)
-        m = memory.odds(remembered, [candidates.labels[n] for n in candidates.label])
+        heard, more = h.copy(), np.zeros(len(h))
+        for label, made in (tallies or {}).items():
+            if label in candidates.labels:
+                mine = candidates.label == candidates.labels.index(label)
+                heard[mine] = corrected(made, h[mine])
+                more[mine] = raised(made)
+        w = memory.soft_weight(remembered, heard, TRUST_RAISED * more)
+        m = memory.odds(remembered, [candidates.labels[n] for n in candidates.label], heard)
+        m = np.clip(m + MEMORY_RAISED * more, -MEMORY_BOUND, MEMORY_BOUND)
         return h, w, (1.0 - w) * heard + w * m
 
     def dump(self) -> dict[str, Any]:

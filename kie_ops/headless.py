@@ -22,6 +22,7 @@ from kie_ops.errors import ModelError
 from kie_ops.evidence import RELIABILITY, Knowledge, Remembered, remember
 from kie_ops.gate import SCALE, TEXT_BOUND, MemoryGate, as_json, from_json, layer, soft_bound
 from kie_ops.learnt import Learnt
+from kie_ops.memory import SOURCES
 
 FILE = Path(__file__).parent / "headless.json"
 VERSION = 2
@@ -34,11 +35,14 @@ STEEP = 10.0
 SPAN = ("begin", "end", "mean", "least", "before", "after", "documents", "mentions", "quality", "read")
 """What the gate sees of a span besides FEATURES: scores of its first and last word, of the words in it (mean, least)
 and next to it, and how far the head may be trusted; `read`: whether there is a head at all."""
+LISTED = ("listed", "covered", "known")
+"""And of the document, where a vocabulary lists any of its names as the label: how many (log), which share of the names
+that reviews call so is listed, and how many those are (log).  A span that a good list misses is less likely a name."""
 
 
 @dataclass(frozen=True)
 class LearntGate:
-    """h: linear in (FEATURES / SCALE, SPAN), plus one hidden layer."""
+    """h: linear in (FEATURES / SCALE, SPAN, LISTED), plus one hidden layer."""
 
     linear: np.ndarray          # [features]
     hidden: np.ndarray          # [features, units]
@@ -64,10 +68,10 @@ class Headless:
         """(h, w_s, z), float64 [n] each."""
         h = self.text.odds(seen.x)
         w = self.memory.soft_weight(seen.remembered, h)
-        return h, w, (1.0 - w) * h + w * self.memory.odds(seen.remembered)
+        return h, w, (1.0 - w) * h + w * self.memory.odds(seen.remembered, h=h)
 
     def dump(self) -> dict[str, Any]:
-        return {"version": VERSION, "features": [*FEATURES, *SPAN], "reliability": list(RELIABILITY),
+        return {"version": VERSION, "features": [*FEATURES, *SPAN, *LISTED], "reliability": list(RELIABILITY),
                 "text": as_json(self.text), "memory": as_json(self.memory), "threshold": self.threshold}
 
     @classmethod
@@ -77,7 +81,7 @@ class Headless:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             made_for = data["version"], data["features"], data["reliability"]
-            if made_for != (VERSION, [*FEATURES, *SPAN], list(RELIABILITY)):
+            if made_for != (VERSION, [*FEATURES, *SPAN, *LISTED], list(RELIABILITY)):
                 raise ModelError("the gate of labels without a head was fitted for another version", where=str(path),
                                  next_step=again)
             return cls(LearntGate(**from_json(data["text"])), MemoryGate(**from_json(data["memory"])),
@@ -100,7 +104,7 @@ def shipped() -> Headless:
 
 @dataclass(frozen=True)
 class Seen:
-    """Candidates with what the gate sees of them: `x` float64 [n, FEATURES and SPAN], and the memories."""
+    """Candidates with what the gate sees of them: `x` float64 [n, FEATURES, SPAN and LISTED], and the memories."""
 
     candidates: Candidates
     x: np.ndarray
@@ -130,7 +134,8 @@ def look(names: Names, scheme: str, labels: Sequence[str], knowledge: Knowledge,
     found = Candidates(scheme, labels, first, last, label, features, remembered, keys)
     known = remember(names, found, knowledge)
     trust = np.column_stack([known.reliability, span[:, SPAN.index("documents"):]])
-    return Seen(found, np.column_stack([features / SCALE, span]), replace(known, reliability=trust))
+    return Seen(found, np.column_stack([features / SCALE, span, _listed(found, known)]),
+                replace(known, reliability=trust))
 
 
 def without_head(names: Names, scheme: str, declared: Collection[str], knowledge: Knowledge, head: Learnt) -> list[str]:
@@ -176,6 +181,23 @@ def _span(scores: np.ndarray | None, first: np.ndarray, last: np.ndarray, amount
     out[:, 6:9] = amounts
     out[:, 9] = 1.0
     return np.clip(out, -1.0, 2.0)
+
+
+def _listed(found: Candidates, known: Remembered) -> np.ndarray:
+    """float64 [n, LISTED], by label."""
+    out = np.zeros((len(found), len(LISTED)))
+    said = known.counts[:, 0, :, :] > 0
+    listed = said[:, SOURCES.index("vocabulary"), 0]
+    raw = np.expm1(known.counts[:, 0, SOURCES.index("reviewer")])
+    named = raw[:, 0] > raw[:, 1:].sum(axis=1)
+    for label in range(len(found.labels)):
+        mine = found.label == label
+        keys = [{found.keys[n] for n in np.flatnonzero(mine & which).tolist()} for which in (listed, named)]
+        if not keys[0]:
+            continue  # as if there were no vocabulary: a document cannot tell
+        both = len(keys[0] & keys[1])
+        out[mine] = np.log1p(len(keys[0])) / 2, (both + 0.5) / (len(keys[1]) + 1), np.log1p(len(keys[1])) / 2
+    return out
 
 
 def empty(scheme: str) -> Candidates:

@@ -17,6 +17,8 @@ Fields of the cell `learnt_key(scheme)`, H a half (0, 1)::
     reviewer|scheme|documents|H                 documents;  words|H: words;  mentions|H|LABEL: mentions
     reviewer|scheme|found|LABEL                 spans that the trained head found, memory off; right|LABEL: of these
                                                 the right ones; expected|LABEL: a thousand times their sum of scores
+    reviewer|scheme|missed|LABEL                mentions that it did not find; hoped|LABEL: a thousand times the sum of
+                                                scores of what it looked at and did not choose
 """
 
 from __future__ import annotations
@@ -84,10 +86,24 @@ def targets(spans: Iterable[tuple[int, int]], words: int) -> np.ndarray:
     return y
 
 
-def tally(scheme: str, label: str, found: int, right: int, expected: float) -> Iterator[Increment]:
-    """How the trained head did on a reviewed document; `expected`: the sum of its scores of what it found."""
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How a trained head did, by the text alone: spans `found`, of these `right`, and how many it `expected` to be
+    (its scores summed); mentions `missed`, and how many it `hoped` to be among the spans that it did not choose.
+    """
+
+    found: int = 0
+    right: int = 0
+    expected: float = 0.0
+    missed: int = 0
+    hoped: float = 0.0
+
+
+def tally(scheme: str, label: str, made: Tally) -> Iterator[Increment]:
+    """How the trained head did on a reviewed document."""
     key = learnt_key(scheme)
-    counts = {"found": found, "right": right, "expected": round(1000 * expected)}
+    counts = {"found": made.found, "right": made.right, "expected": round(1000 * made.expected),
+              "missed": made.missed, "hoped": round(1000 * made.hoped)}
     for name, count in counts.items():
         if count:
             yield Increment(key, field("reviewer", scheme, name, label), count)
@@ -106,8 +122,7 @@ class Learnt:
     """A head solved from a cell.
 
     `weights`: float64 [labels, TRAITS, TARGETS].  `mentions`: int by label; `quality`: share of the variance of
-    `inside` that either half's head explains on the other half, 0..1, by label.  `tallies`: (found, right, expected)
-    of the trained head by label.
+    `inside` that either half's head explains on the other half, 0..1, by label.  `tallies` of the trained head.
     """
 
     labels: tuple[str, ...]
@@ -115,7 +130,7 @@ class Learnt:
     documents: int
     mentions: np.ndarray
     quality: np.ndarray
-    tallies: Mapping[str, tuple[int, int, float]]
+    tallies: Mapping[str, Tally]
 
     def words(self, traits: np.ndarray, label: str) -> np.ndarray:
         """float64 [words, TARGETS]: about the probability that each word begins, is in, ends a mention."""
@@ -134,30 +149,45 @@ PRIOR = 20.0
 """Found spans' worth of belief in the trained head's own calibration."""
 TOLERANCE = 0.5
 """Log-odds by which a calibration may be off before it is corrected."""
-MOST = 4.0
+TOLERATED = 0.6
+"""The same of what a head misses: wrong marks in a tenth of all places alone make it 0.57."""
+MOST, MOST_RAISED = 4.0, 2.5
 
 
 def distrusted(head: Learnt) -> frozenset[str]:
     """Labels whose trained head reviews show to be wrong most of the time, and for which a learnt one stands ready."""
     return frozenset(
-        label for label, (found, right, _) in head.tallies.items()
-        if label in head.labels and found >= PRIOR and (right + 1) / (found + 2) < WRONG
+        label for label, made in head.tallies.items()
+        if label in head.labels and made.found >= PRIOR and (made.right + 1) / (made.found + 2) < WRONG
     )
 
 
-def corrected(head: Learnt, label: str) -> float:
-    """What reviews add to the log-odds of a trained head: the right ones among its finds against those it expected.
+def lowered(made: Tally) -> float:
+    """What reviews add to the log-odds of a trained head where its finds are right less often than it says; <= 0.
 
     Shrunk towards nothing by PRIOR finds, and nothing within TOLERANCE, so that a head that does as it says is left
-    alone.  Only ever down: a head's finds say nothing of what it missed.
+    alone.
     """
-    found, right, expected = head.tallies.get(label, (0, 0, 0.0))
-    if not found:
+    if not made.found:
         return 0.0
-    said = min(max(expected / found, 0.01), 0.99)
-    true = (right + PRIOR * said) / (found + PRIOR)
+    said = min(max(made.expected / made.found, 0.01), 0.99)
+    true = (made.right + PRIOR * said) / (made.found + PRIOR)
     odds = float(np.log(true / (1 - true)) - np.log(said / (1 - said)))
     return max(-MOST, min(0.0, odds + TOLERANCE))
+
+
+def raised(made: Tally) -> float:
+    """What reviews add to the log-odds of what a trained head does not find where it misses more than it says; >= 0.
+
+    The odds of a mention among the spans that were not chosen, against those that the head gives: what a change of
+    base rate does to a calibrated score (Saerens, Latinne and Decaestecker 2002).
+    """
+    return max(0.0, min(MOST_RAISED, float(np.log((made.missed + PRIOR) / (made.hoped + PRIOR))) - TOLERATED))
+
+
+def corrected(made: Tally, h: np.ndarray) -> np.ndarray:
+    """float64 [n]: the text's odds `h` as reviews have them; in the same order."""
+    return np.asarray(h + lowered(made) + raised(made) / (1.0 + np.exp(np.clip(h, -30, 30))))
 
 
 NOTHING = Learnt((), np.zeros((0, TRAITS, len(TARGETS))), 0, np.zeros(0), np.zeros(0), {})
@@ -210,18 +240,19 @@ def solve(cell: Cell, scheme: str) -> Learnt:
 
 def _counts(
     cell: Cell, scheme: str
-) -> tuple[dict[tuple[str, ...], int], tuple[str, ...], dict[str, tuple[int, int, float]]]:
+) -> tuple[dict[tuple[str, ...], int], tuple[str, ...], dict[str, Tally]]:
     counts: dict[tuple[str, ...], int] = {}
     for name, count in cell.counts.items():
         _, whose, outcome, rest = split_field(name)
         if whose == scheme and count > 0:
             counts[(outcome, *rest)] = count
     labels = tuple(sorted({at[2] for at in counts if at[0] == "mentions"}))
-    headed = {at[1] for at in counts if at[0] == "found"}
-    tallies = {
-        y: (counts["found", y], counts.get(("right", y), 0), counts.get(("expected", y), 0) / 1000)
-        for y in sorted(headed)
-    }
+    headed = sorted({at[1] for at in counts if at[0] in ("found", "missed", "hoped")})
+    tallies = {}
+    for y in headed:
+        found, right, expected, missed, hoped = (
+            counts.get((name, y), 0) for name in ("found", "right", "expected", "missed", "hoped"))
+        tallies[y] = Tally(found, right, expected / 1000, missed, hoped / 1000)
     return counts, labels, tallies
 
 

@@ -21,6 +21,10 @@ UPHELD = ("training_upheld", "training_judged", "vocabulary_upheld", "vocabulary
 log of the count."""
 TRUST = (*RELIABILITY, *AGREED, *UPHELD)
 """What the network behind w_s sees, in order."""
+CONTEXT = ("tokens", "acronym", *AGREED, *UPHELD)
+"""What memory's own odds depend on besides counts: the key's shape, and the document's other names."""
+NEUTRAL = np.array([np.log1p(1.0), 0.0, 0.5, 0.0, 0.5, 0.0, 0.5, 0.0])
+"""Of a name of one word that stands alone."""
 ENTROPY = RELIABILITY.index("entropy")
 OTHERS = [n for n, source in enumerate(SOURCES) if source != "self"]
 SELF, REVIEWER = SOURCES.index("self"), SOURCES.index("reviewer")
@@ -44,6 +48,12 @@ def trusted(remembered: Remembered, h: np.ndarray) -> np.ndarray:
     share = (found.sum() - found + PRIOR / 2) / (number + PRIOR)
     upheld = [column for source in JUDGED for column in _upheld(raw[:, 0], source)]
     return np.column_stack([x, share, np.log1p(number), *upheld])
+
+
+def context(trust: np.ndarray) -> np.ndarray:
+    """float64 [n, len(CONTEXT)], 0 where neutral, of :func:`trusted`'s columns (others may stand before AGREED)."""
+    shape = [RELIABILITY.index(name) for name in CONTEXT[:2]]
+    return np.asarray(np.column_stack([trust[:, shape], trust[:, 2 - len(CONTEXT) :]]) - NEUTRAL)
 
 
 def _upheld(raw: np.ndarray, source: int) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ from kie_ops.gate import Calibration, Gate, MemoryGate, TextGate, sigmoid, type_
 from kie_ops.memory import Cell, Contribution
 from kie_ops.model import TextModel
 from kie_ops.training import pair_fit
-from kie_ops.training.gate_fit import Evidenced, fit_memory, fit_text
+from kie_ops.training.gate_fit import Evidenced, fit_memory, fit_text, sharpened
 from kie_ops.training.gate_simulation import (
     FULL,
     PLANS,
@@ -153,11 +153,13 @@ def _memory_gate(
     rng = np.random.default_rng([seed, 1_000])
     parts = [evidenced(s) for some in plans.values() for s in some]
     alone = Evidenced.join(parts)
+    clean = Evidenced.join([evidenced(s) for plan, some in plans.items() if plan.clean for s in some])
     parts += [prolonged(s, rng) for some in plans.values() for s in some]
     if scheme in domain.output.entities:
         parts += [corrected(s, CORRECTIONS, rng, own=own) for some in plans.values() for s in some]
     data = Evidenced.join(parts)
-    gate = fit_memory(data, domain.schemes[scheme].labels)
+    labels = domain.schemes[scheme].labels
+    gate = sharpened(fit_memory(data, labels), clean, labels)
     _say(f"{scheme}: gate fitted on {len(data.h)} candidates; log loss of text alone {_loss(alone.h, alone.right):.4f}")
     return gate
 

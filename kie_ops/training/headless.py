@@ -74,7 +74,8 @@ class Plan:
 
 PLANS = (
     Plan(0.1), Plan(0.3, wrong=0.1, corrected=0.1), Plan(1.0), Plan(0.0, 0.5, 0.2), Plan(0.1, 0.7, 0.25),
-    Plan(0.3, 0.4, 0.15, corrected=0.1), Plan(1.0, 0.6, 0.3), Plan(0.5, 0.3, 0.4, wrong=0.1),
+    Plan(0.3, 0.4, 0.15, corrected=0.1), Plan(1.0, 0.6, 0.3), Plan(0.5, 0.3, 0.4, wrong=0.1), Plan(0.1, 0.9, 0.2),
+    Plan(0.3, 0.9, 0.15),
 )
 
 
@@ -174,7 +175,7 @@ def fit(samples: Sequence[Sample], seed: int = 1) -> Headless:
 
 
 def fit_text(x: np.ndarray, y: np.ndarray) -> LearntGate:
-    """Logistic regression with one hidden layer; `x` [n, FEATURES and SPAN], `y` [n] 0 or 1."""
+    """Logistic regression with one hidden layer; `x` [n, FEATURES, SPAN and LISTED], `y` [n] 0 or 1."""
     inputs, target = torch.from_numpy(x), torch.from_numpy(y)
     generator = torch.Generator().manual_seed(1)
     size = x.shape[1]
@@ -295,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit the gate of labels without a head.")
     parser.add_argument("--data", type=Path, required=True, help="folder with aux/*.jsonl.xz")
     parser.add_argument("--domain", default="medical", help="whose encoder reads; it must not know these labels")
-    parser.add_argument("--documents", type=int, default=90, help="of each set")
+    parser.add_argument("--documents", type=int, default=150, help="of each set")
     given = parser.parse_args(arguments)
     try:
         model = TextModel.load(Domain.load(given.domain))

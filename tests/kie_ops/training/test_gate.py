@@ -12,7 +12,7 @@ from kie_ops.model import TextModel
 from kie_ops.training import gate as gate_training
 from kie_ops.training.gate_fit import Evidenced, fit_memory
 from kie_ops.training.gate_simulation import Plan, base
-from kie_ops.trust import TRUST
+from kie_ops.trust import CONTEXT, NEUTRAL, TRUST
 from tests.kie_ops import tiny
 
 MEMORY = "memory.jsonl.zst"
@@ -56,6 +56,7 @@ def test_the_weights_keep_their_signs_and_follow_the_data() -> None:
     right = (rng.random(n) < sigmoid(odds)).astype(float)
     label = np.zeros(n, dtype=np.int64)
     trust = np.zeros((n, len(TRUST)))
+    trust[:, [TRUST.index(name) for name in CONTEXT]] = NEUTRAL
     gate = fit_memory(Evidenced(rng.normal(size=n), np.log1p(counts), trust, label, right, np.ones(n)), ("Drug",))
     assert (gate.weights >= 0).all()
     assert gate.weights[0, 0, 0] == pytest.approx(2, abs=0.4)
