@@ -8,8 +8,9 @@ import pytest
 from kie_ops.candidates import Names
 from kie_ops.contributions import Marked, of_correction, of_review
 from kie_ops.decisions import Decided, decide
-from kie_ops.headless import Headless, shipped
-from kie_ops.learnt import learnt_key
+from kie_ops.evidence import Knowledge
+from kie_ops.headless import LISTED, Headless, look, shipped
+from kie_ops.learnt import NOTHING, learnt_key
 from kie_ops.memory import Cell, Contribution, Increment, field
 from kie_ops.overlay import Overlay
 from kie_ops.text_reading import CONSTANT, TRAITS, TextReading
@@ -103,6 +104,20 @@ def test_a_vocabulary_is_read_with_and_without_reviews() -> None:
     for contribution in reviews():
         memory.add(contribution)
     assert read(TEXTS[0].format("wild thyme"), memory) == {"wild thyme"}
+
+
+def test_a_document_tells_of_a_vocabulary_only_where_it_lists_one_of_its_names() -> None:
+    names = names_of(TEXTS[1].format("comfrey"))
+    taught = {"comfrey": Cell("comfrey", {field("reviewer", "herbs", "entity", "Herb"): 3}),
+              "goat": Cell("goat", {field("vocabulary", "herbs", "entity", "Herb"): 1})}
+    rows = []
+    for known in ({"comfrey": taught["comfrey"]}, taught):
+        seen = look(names, "herbs", ["Herb"], Knowledge(known, "herbs"), NOTHING)
+        at = next(i for i, key in enumerate(seen.candidates.keys) if key == "comfrey")
+        rows.append(dict(zip(LISTED, seen.x[at, -len(LISTED):].tolist(), strict=True)))
+    assert rows[0] == dict.fromkeys(LISTED, 0.0)
+    assert rows[1]["covered"] == 0.25, "the one name that reviews know is not listed"
+    assert rows[1]["listed"] == rows[1]["known"] > 0
 
 
 def test_undone_reviews_leave_no_trace() -> None:
