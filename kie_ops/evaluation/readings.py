@@ -55,7 +55,8 @@ def _save(place: Path, reading: TextReading) -> None:
     with temporary.open("wb") as file:
         arrays: dict[str, Any] = {
             "about": np.array(json.dumps(about)), "words": reading.words, "sentences": reading.sentences,
-            "states": reading.states, **{f"logits:{s}": r.logits for s, r in reading.spans.items()},
+            "states": reading.states, "traits": reading.traits,
+            **{f"logits:{s}": r.logits for s, r in reading.spans.items()},
         }
         np.savez_compressed(file, **arrays)
     temporary.replace(place)
@@ -67,6 +68,6 @@ def _load(place: Path, document: Document) -> TextReading | None:
             about = json.loads(str(data["about"]))
             spans = {s: SpanScores(tuple(y), data[f"logits:{s}"]) for s, y in about["labels"].items()}
             return TextReading(document, data["words"], data["sentences"], spans, data["states"], about["windows"],
-                               about["characters_read"])
+                               about["characters_read"], data["traits"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None

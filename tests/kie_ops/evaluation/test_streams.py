@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kie_ops.contributions import of_correction
@@ -101,6 +102,10 @@ def test_labels_that_the_data_lack_are_not_judged() -> None:
 def test_readings_on_disk_are_the_same(tmp_path: Path) -> None:
     first, again = stream(1, folder=tmp_path), stream(1, folder=tmp_path)
     assert len(list(tmp_path.glob("*.npz"))) == 4
+    for one, other in zip(first.reads, again.reads, strict=True):
+        for name in ("words", "sentences", "states", "traits"):
+            assert np.array_equal(getattr(one.sketch, name), getattr(other.sketch, name)), name
+    assert all(len(read.sketch.traits) for read in again.reads)
     plan = Plan(reviewed=1.0)
     assert list(run(first, {}, plan, 0)) == list(run(again, {}, plan, 0)) == list(run(stream(1), {}, plan, 0))
     next(tmp_path.glob("*.npz")).write_bytes(b"broken")
