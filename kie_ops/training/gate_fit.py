@@ -34,7 +34,9 @@ TEXT_UNITS, TRUST_UNITS = 6, 8
 SHRINK = 0.5
 """L2 penalty of networks' weights, in units of one candidate's loss: a Gaussian prior of variance 1."""
 PULL = 5.0
-"""The same of memory's log weights: what no data speak of stays near a weight of 1, plain log odds."""
+"""The same of memory's log weights: what no data speak of stays near where it starts."""
+WORD = 6.0
+"""Where the weights of corrections by name start, those of all other counts at 1 (plain log odds)."""
 ALONE = 0.3
 """Weight of the loss of memory alone, which keeps m calibrated by itself."""
 
@@ -109,24 +111,28 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...] = ()) -> MemoryGate:
     def zeros(*shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.float64)
 
-    log_weights, log_classes = zeros(len(KINDS), len(SOURCES), len(OUTCOMES)), zeros(len(CLASSES)) - 1
+    start, log_classes = zeros(len(KINDS), len(SOURCES), len(OUTCOMES)), zeros(len(CLASSES)) - 1
+    start[:, SOURCES.index("correction")] = float(np.log(WORD))
+    log_weights = start.clone()
     hidden = torch.randn(x.shape[1], TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
     bias, out_bias, hidden_bias, out = zeros(), zeros(), zeros(TRUST_UNITS), zeros(TRUST_UNITS)
     of_label, of_context, steep = zeros(len(labels)), zeros(len(CONTEXT)), zeros(len(SOURCES), len(CONTEXT))
+    anywhere = zeros(len(SOURCES)) + 1.0  # a correction means the same wherever the name stands
+    anywhere[SOURCES.index("correction")] = 0.0
     of_vocabulary = zeros(len(SOURCES))
     of_vocabulary[SOURCES.index("vocabulary")] = 1.0
 
     def loss() -> torch.Tensor:
         by_source = torch.einsum("nkso,kso->ns", counts, log_weights.exp() * signs)
         mine = (listed @ log_classes.exp())[:, None] * of_vocabulary
-        factor = (here @ steep.T).clamp(-STEEPEST, STEEPEST).exp()
+        factor = (here @ steep.T * anywhere).clamp(-STEEPEST, STEEPEST).exp()
         m = bias + (of_label[label] if labels else 0.0) + here @ of_context + ((by_source + mine) * factor).sum(dim=1)
         m = MEMORY_BOUND * torch.tanh(m / MEMORY_BOUND)
         w = torch.sigmoid(torch.tanh(x @ hidden + hidden_bias) @ out + out_bias)
         z = (1 - w) * h + w * m
         together = F.binary_cross_entropy_with_logits(z, y, weight)
         both = together + ALONE * F.binary_cross_entropy_with_logits(m, y, weight)
-        penalty = PULL * ((log_weights**2).sum() + ((log_classes + 1) ** 2).sum() + (of_label**2).sum())
+        penalty = PULL * (((log_weights - start) ** 2).sum() + ((log_classes + 1) ** 2).sum() + (of_label**2).sum())
         penalty = penalty + PULL * ((of_context**2).sum() + (steep**2).sum())
         penalty = penalty + SHRINK * ((hidden**2).sum() + (out**2).sum())
         return both + penalty / len(y)
@@ -137,7 +143,7 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...] = ()) -> MemoryGate:
     return MemoryGate(
         float(bias), *values, float(out_bias), log_classes.detach().exp().numpy(),
         {name: float(v) for name, v in zip(labels, of_label.detach(), strict=True)},
-        of_context.detach().numpy(), steep.detach().numpy(),
+        of_context.detach().numpy(), (steep * anywhere[:, None]).detach().numpy(),
     )
 
 
