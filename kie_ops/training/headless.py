@@ -73,9 +73,9 @@ class Plan:
 
 
 PLANS = (
-    Plan(0.1), Plan(0.3, wrong=0.1, corrected=0.1), Plan(1.0), Plan(0.0, 0.5, 0.1), Plan(0.1, 0.7, 0.1),
-    Plan(0.3, 0.4, 0.1, corrected=0.1), Plan(1.0, 0.6, 0.15), Plan(0.5, 0.3, 0.2, wrong=0.1), Plan(0.1, 0.9, 0.1),
-    Plan(0.3, 0.9, 0.05),
+    Plan(0.1), Plan(0.3, wrong=0.1, corrected=0.1), Plan(1.0), Plan(0.0, 0.5, 0.2), Plan(0.1, 0.7, 0.25),
+    Plan(0.3, 0.4, 0.15, corrected=0.1), Plan(1.0, 0.6, 0.3), Plan(0.5, 0.3, 0.4, wrong=0.1), Plan(0.1, 0.9, 0.2),
+    Plan(0.3, 0.9, 0.15),
 )
 
 
