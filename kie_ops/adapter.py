@@ -30,8 +30,8 @@ SCALE = "/scale"
 SMALL = 4_096
 """Up to so many elements a tensor outside the base is float16: the last layer of a head, its biases."""
 LEVEL = 12
-FAINT = 2.0**-16
-"""Changes below this part of a row's largest weight are lost in float32 sums anyhow."""
+FAINT = 2.0**-14
+"""Changes below this part of a row's largest weight are left out: float32 sums would lose bits of steps or scale."""
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -41,6 +41,9 @@ ALONE = 0.3
 """Weight of the loss of memory alone, which keeps m calibrated by itself."""
 
 
+CORRECTION, VOCABULARY = SOURCES.index("correction"), SOURCES.index("vocabulary")
+
+
 @dataclass(frozen=True)
 class Evidenced:
     """Candidates with evidence: `h` [n] text odds, `counts` [n, kinds, sources, outcomes] log(1 + count),
@@ -111,16 +114,14 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...] = ()) -> MemoryGate:
     def zeros(*shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.float64)
 
-    start, log_classes = zeros(len(KINDS), len(SOURCES), len(OUTCOMES)), zeros(len(CLASSES)) - 1
-    start[:, SOURCES.index("correction")] = float(np.log(WORD))
+    log_classes, start = zeros(len(CLASSES)) - 1, zeros(len(KINDS), len(SOURCES), len(OUTCOMES))
+    start[:, CORRECTION] = float(np.log(WORD))
     log_weights = start.clone()
     hidden = torch.randn(x.shape[1], TRUST_UNITS, dtype=torch.float64, generator=generator) * 0.3
     bias, out_bias, hidden_bias, out = zeros(), zeros(), zeros(TRUST_UNITS), zeros(TRUST_UNITS)
     of_label, of_context, steep = zeros(len(labels)), zeros(len(CONTEXT)), zeros(len(SOURCES), len(CONTEXT))
-    anywhere = zeros(len(SOURCES)) + 1.0  # a correction means the same wherever the name stands
-    anywhere[SOURCES.index("correction")] = 0.0
-    of_vocabulary = zeros(len(SOURCES))
-    of_vocabulary[SOURCES.index("vocabulary")] = 1.0
+    anywhere = F.one_hot(torch.tensor(CORRECTION), len(SOURCES)) == 0  # a correction means the same in all places
+    of_vocabulary = F.one_hot(torch.tensor(VOCABULARY), len(SOURCES))
 
     def loss() -> torch.Tensor:
         by_source = torch.einsum("nkso,kso->ns", counts, log_weights.exp() * signs)

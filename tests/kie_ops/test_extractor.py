@@ -47,7 +47,7 @@ def test_one_correction_teaches_a_name_and_undoing_it_is_exact() -> None:
     assert mention.concept == "MESH:D1"
     assert mention.text_score < 0.01 < mention.soft_weight
     assert next((e.key, e.source, e.outcome, e.label, e.count, e.example) for e in mention.evidence) == (
-        "zorvanex", "reviewer", "entity", "Drug", 1, "d0")
+        "zorvanex", "correction", "entity", "Drug", 1, "d0")
     assert extractor(ODDS, cells(taught, taught.negated())).extract(text) == before
 
 

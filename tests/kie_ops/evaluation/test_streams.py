@@ -5,6 +5,7 @@ import pytest
 
 from kie_ops.contributions import of_correction
 from kie_ops.errors import InputError
+from kie_ops.evaluation import readings
 from kie_ops.evaluation.attacks import Attack
 from kie_ops.evaluation.standing import DICTIONARY, OFF, ON
 from kie_ops.evaluation.stream_scores import Cuts, count, spans, tuned
@@ -21,6 +22,7 @@ from kie_ops.evaluation.streams import (
     with_common_words,
 )
 from kie_ops.memory import Cell, field
+from kie_ops.text_reading import TRAITS, TextReading
 from tests.kie_ops.evaluation.stream_fixtures import ODDS, examples, stream
 from tests.kie_ops.gate_fixtures import SCHEME, cells, domain, extractor
 
@@ -84,7 +86,7 @@ def test_a_label_never_trained_is_read_from_reviews_alone() -> None:
     some = stream(2, scheme="elsewhere")
     read = list(run(some, {}, Plan(reviewed=1.0), 0))
     assert found(some, read[0]) == set()
-    assert {"zorvanex", "zinc"} <= found(some, read[6])
+    assert "zinc" in found(some, read[6])
     assert all(spans(some, seen, CUTS)[OFF] == set() for seen in read)
 
 
@@ -102,14 +104,22 @@ def test_labels_that_the_data_lack_are_not_judged() -> None:
 def test_readings_on_disk_are_the_same(tmp_path: Path) -> None:
     first, again = stream(1, folder=tmp_path), stream(1, folder=tmp_path)
     assert len(list(tmp_path.glob("*.npz"))) == 4
-    for one, other in zip(first.reads, again.reads, strict=True):
-        for name in ("words", "sentences", "states", "traits"):
-            assert np.array_equal(getattr(one.sketch, name), getattr(other.sketch, name)), name
-    assert all(len(read.sketch.traits) for read in again.reads)
     plan = Plan(reviewed=1.0)
     assert list(run(first, {}, plan, 0)) == list(run(again, {}, plan, 0)) == list(run(stream(1), {}, plan, 0))
     next(tmp_path.glob("*.npz")).write_bytes(b"broken")
     assert list(run(stream(1, folder=tmp_path), {}, plan, 0)) == list(run(first, {}, plan, 0))
+
+
+def test_all_of_a_reading_is_kept_on_disk(tmp_path: Path) -> None:
+    sketch = stream(1).reads[0].sketch
+    traits = np.random.default_rng(1).integers(-128, 128, (len(sketch.words), TRAITS)).astype(np.int8)
+    reading = TextReading(sketch.document, sketch.words, sketch.sentences, sketch.spans, sketch.states, 3, 17, traits)
+    readings._save(tmp_path / "r.npz", reading)
+    again = readings._load(tmp_path / "r.npz", sketch.document)
+    assert again is not None
+    for name in ("words", "sentences", "states", "traits", "windows", "characters_read"):
+        assert np.array_equal(getattr(again, name), getattr(reading, name)), name
+    assert all(np.array_equal(again.spans[s].logits, scores.logits) for s, scores in reading.spans.items())
 
 
 def test_wrong_reviewers_do_harm_and_common_words_come_from_the_stream() -> None:
