@@ -140,9 +140,9 @@ def fit_memory(data: Evidenced, labels: tuple[str, ...] = ()) -> MemoryGate:
 
     free = [bias, log_weights, log_classes, hidden, hidden_bias, out, out_bias, of_context, steep]
     minimise([*free, of_label] if labels else free, loss)
-    values = [p.detach().numpy() for p in (log_weights.exp(), hidden, hidden_bias, out)]
     return MemoryGate(
-        float(bias), *values, float(out_bias), log_classes.detach().exp().numpy(),
+        float(bias), log_weights.detach().exp().numpy(), hidden.detach().numpy(), hidden_bias.detach().numpy(),
+        out.detach().numpy(), float(out_bias), log_classes.detach().exp().numpy(),
         {name: float(v) for name, v in zip(labels, of_label.detach(), strict=True)},
         of_context.detach().numpy(), (steep * anywhere[:, None]).detach().numpy(),
     )
