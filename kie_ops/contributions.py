@@ -204,16 +204,11 @@ def _tallies(decided: Decided, names: Names, gold: set[tuple[int, int, str]]) ->
     """How often the trained head's finds, by the text alone, were right."""
     if decided.knowledge is not None:  # decided with memory: no measure of the text alone
         return
-    found = decided.candidates
-    trained = names.reading.spans[found.scheme].labels if found.scheme in names.reading.spans else ()
-    for label in sorted({*found.labels, *(y for _, _, y in gold)} & {*trained}):
-        mine = {(d.first, d.last, label): d.text_score for d in decided.chosen if d.label == label}
-        wanted = {span for span in gold if span[2] == label}
-        of_label = np.array([y == label for y in found.labels], dtype=bool)[found.label]
-        seen = float(decided.text_score[of_label].sum())
-        expected = sum(mine.values())
-        yield from tally(found.scheme, label, Tally(len(mine), len(mine.keys() & wanted), expected,
-                                                    len(wanted - mine.keys()), max(seen - expected, 0.0)))
+    scheme = decided.candidates.scheme
+    for label in sorted({d.label for d in decided.chosen}):
+        mine = [d for d in decided.chosen if d.label == label]
+        right = sum((d.first, d.last, label) in gold for d in mine)
+        yield from tally(scheme, label, Tally(len(mine), right, sum(d.text_score for d in mine)))
 
 
 def _short_names(names: Names) -> Iterator[tuple[int, int]]:

@@ -25,7 +25,9 @@ RELIABILITY = (
 the tagger's entropy, and whether the span's prototype resembles the remembered ones.  Never which way they point."""
 SELF = SOURCES.index("self")
 PEOPLE = SOURCES.index("reviewer"), SOURCES.index("correction")
-PART = OUTCOMES.index("part")
+PART, CORRECTION = OUTCOMES.index("part"), SOURCES.index("correction")
+SURE = 2.0
+"""The tagger's own log-odds from which a longer span is taken to be what a taught name in it belongs to."""
 MANY = 6
 """Evidence rows kept for a mention."""
 
@@ -144,6 +146,7 @@ def remember(names: Names, candidates: Candidates, knowledge: Knowledge, *, own:
         raw[:, :, SELF] = 0.0
     for source in PEOPLE:
         raw[_within_named(candidates, raw[:, 0, source]), 0, source, PART] += 1
+    raw[_within_found(candidates, raw[:, 0, CORRECTION]), 0, CORRECTION, PART] += 1
     counts = np.log1p(raw)
     return Remembered(counts, reliability(raw, agreement, shape), raw.sum(axis=(1, 2, 3)) > 0)
 
@@ -153,7 +156,20 @@ def _within_named(candidates: Candidates, said: np.ndarray) -> np.ndarray:
 
     `said`: float64 [n, outcomes], what reviews, or corrections, counted of the exact keys.
     """
-    whole = np.flatnonzero(said[:, 0] > said[:, PART:].sum(axis=1))
+    return _inside(candidates, np.flatnonzero(said[:, 0] > said[:, PART:].sum(axis=1)))
+
+
+def _within_found(candidates: Candidates, said: np.ndarray) -> np.ndarray:
+    """Numbers of candidates that a correction calls an entity and that lie in a longer one which the tagger finds: who
+    teaches *oedema* does not mean the one in *pulmonary oedema*.  Unless a correction has rejected the longer one.
+    """
+    found = (candidates.features[:, 0] > SURE) & ~candidates.remembered & (said[:, 1:].sum(axis=1) == 0)
+    taught = np.flatnonzero(said[:, 0] > said[:, 1:].sum(axis=1))
+    return np.intersect1d(_inside(candidates, np.flatnonzero(found)), taught)
+
+
+def _inside(candidates: Candidates, whole: np.ndarray) -> np.ndarray:
+    """Numbers of candidates that lie in a longer one of those numbered `whole`."""
     first, last = candidates.first, candidates.last
     inside = np.zeros(len(candidates), dtype=bool)
     for f, e in sorted({(int(first[i]), int(last[i])) for i in whole}):

@@ -22,7 +22,7 @@ from kie_ops import pair_evidence
 from kie_ops.candidates import FEATURES, Candidates
 from kie_ops.errors import ModelError
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Remembered
-from kie_ops.learnt import Tally, corrected, raised
+from kie_ops.learnt import Tally, lowered
 from kie_ops.memory import SOURCES
 from kie_ops.trust import CONTEXT, TRUST, context, entropy as entropy, sigmoid as sigmoid, trusted
 
@@ -31,9 +31,6 @@ TEXT_BOUND = 9.0
 MEMORY_BOUND = 9.0
 SCALE = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0])
 """What FEATURES are divided by."""
-TRUST_RAISED, MEMORY_RAISED = 20.0, 4.0
-"""What is added to the log-odds of trust in memory, and to m, times the log-odds by which reviews raise what the text
-misses: a text that misses far more than its head says is one of another kind, and there memory decides."""
 STEEPEST = 1.5
 """Bound of the log of the factor that a document gives a source's evidence."""
 CLASSES = ("acronym", "one_word", "two_words", "more_words")
@@ -103,10 +100,10 @@ class MemoryGate:
         factor = np.exp(np.clip((here[:, None, :] * self.steep).sum(axis=2), -STEEPEST, STEEPEST))
         return np.asarray(self.bias + (here * self.context).sum(axis=1) + (signed * factor).sum(axis=1))
 
-    def soft_weight(self, remembered: Remembered, h: np.ndarray, more: np.ndarray | float = 0.0) -> np.ndarray:
-        """float64 [n] of 0..1: w_s; 0 where memory has nothing.  `more`: log-odds of trust from elsewhere."""
-        trust = layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias
-        return np.where(remembered.present, sigmoid(trust + more), 0.0)
+    def soft_weight(self, remembered: Remembered, h: np.ndarray) -> np.ndarray:
+        """float64 [n] of 0..1: w_s; 0 where memory has nothing."""
+        trust = sigmoid(layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias)
+        return np.where(remembered.present, trust, 0.0)
 
 
 @dataclass(frozen=True)
@@ -161,22 +158,20 @@ class Gate:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(h, w_s, z), float64 [n] each; without memory w_s = 0 and z = h.
 
-        `tallies`: what reviews showed of the text's head, by label; in z its odds are corrected by them (see
-        learnt.corrected).  h itself, the text's own score, stays as it is.
+        `tallies`: what reviews showed of the text's head, by label; in z its odds are lowered by them (see
+        learnt.lowered).  h itself, the text's own score, stays as it is.
         """
         h = self.text[candidates.scheme].odds(candidates)
         if remembered is None:
             return h, np.zeros(len(h)), h
         memory = self.memory[candidates.scheme]
-        heard, more = h.copy(), np.zeros(len(h))
+        heard = h.copy()
         for label, made in (tallies or {}).items():
             if label in candidates.labels:
                 mine = candidates.label == candidates.labels.index(label)
-                heard[mine] = corrected(made, h[mine])
-                more[mine] = raised(made)
-        w = memory.soft_weight(remembered, heard, TRUST_RAISED * more)
+                heard[mine] += lowered(made)
+        w = memory.soft_weight(remembered, heard)
         m = memory.odds(remembered, [candidates.labels[n] for n in candidates.label], heard)
-        m = np.clip(m + MEMORY_RAISED * more, -MEMORY_BOUND, MEMORY_BOUND)
         return h, w, (1.0 - w) * heard + w * m
 
     def dump(self) -> dict[str, Any]:

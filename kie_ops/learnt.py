@@ -17,8 +17,6 @@ Fields of the cell `learnt_key(scheme)`, H a half (0, 1)::
     reviewer|scheme|documents|H                 documents;  words|H: words;  mentions|H|LABEL: mentions
     reviewer|scheme|found|LABEL                 spans that the trained head found, memory off; right|LABEL: of these
                                                 the right ones; expected|LABEL: a thousand times their sum of scores
-    reviewer|scheme|missed|LABEL                mentions that it did not find; hoped|LABEL: a thousand times the sum of
-                                                scores of what it looked at and did not choose
 """
 
 from __future__ import annotations
@@ -89,21 +87,18 @@ def targets(spans: Iterable[tuple[int, int]], words: int) -> np.ndarray:
 @dataclass(frozen=True, slots=True)
 class Tally:
     """How a trained head did, by the text alone: spans `found`, of these `right`, and how many it `expected` to be
-    (its scores summed); mentions `missed`, and how many it `hoped` to be among the spans that it did not choose.
+    (its scores summed).
     """
 
     found: int = 0
     right: int = 0
     expected: float = 0.0
-    missed: int = 0
-    hoped: float = 0.0
 
 
 def tally(scheme: str, label: str, made: Tally) -> Iterator[Increment]:
     """How the trained head did on a reviewed document."""
     key = learnt_key(scheme)
-    counts = {"found": made.found, "right": made.right, "expected": round(1000 * made.expected),
-              "missed": made.missed, "hoped": round(1000 * made.hoped)}
+    counts = {"found": made.found, "right": made.right, "expected": round(1000 * made.expected)}
     for name, count in counts.items():
         if count:
             yield Increment(key, field("reviewer", scheme, name, label), count)
@@ -149,9 +144,7 @@ PRIOR = 20.0
 """Found spans' worth of belief in the trained head's own calibration."""
 TOLERANCE = 0.5
 """Log-odds by which a calibration may be off before it is corrected."""
-TOLERATED = 0.6
-"""The same of what a head misses: wrong marks in a tenth of all places alone make it 0.57."""
-MOST, MOST_RAISED = 4.0, 2.5
+MOST = 4.0
 
 
 def distrusted(head: Learnt) -> frozenset[str]:
@@ -174,20 +167,6 @@ def lowered(made: Tally) -> float:
     true = (made.right + PRIOR * said) / (made.found + PRIOR)
     odds = float(np.log(true / (1 - true)) - np.log(said / (1 - said)))
     return max(-MOST, min(0.0, odds + TOLERANCE))
-
-
-def raised(made: Tally) -> float:
-    """What reviews add to the log-odds of what a trained head does not find where it misses more than it says; >= 0.
-
-    The odds of a mention among the spans that were not chosen, against those that the head gives: what a change of
-    base rate does to a calibrated score (Saerens, Latinne and Decaestecker 2002).
-    """
-    return max(0.0, min(MOST_RAISED, float(np.log((made.missed + PRIOR) / (made.hoped + PRIOR))) - TOLERATED))
-
-
-def corrected(made: Tally, h: np.ndarray) -> np.ndarray:
-    """float64 [n]: the text's odds `h` as reviews have them; in the same order."""
-    return np.asarray(h + lowered(made) + raised(made) / (1.0 + np.exp(np.clip(h, -30, 30))))
 
 
 NOTHING = Learnt((), np.zeros((0, TRAITS, len(TARGETS))), 0, np.zeros(0), np.zeros(0), {})
@@ -247,12 +226,9 @@ def _counts(
         if whose == scheme and count > 0:
             counts[(outcome, *rest)] = count
     labels = tuple(sorted({at[2] for at in counts if at[0] == "mentions"}))
-    headed = sorted({at[1] for at in counts if at[0] in ("found", "missed", "hoped")})
-    tallies = {}
-    for y in headed:
-        found, right, expected, missed, hoped = (
-            counts.get((name, y), 0) for name in ("found", "right", "expected", "missed", "hoped"))
-        tallies[y] = Tally(found, right, expected / 1000, missed, hoped / 1000)
+    headed = sorted({at[1] for at in counts if at[0] == "found"})
+    tallies = {y: Tally(counts["found", y], counts.get(("right", y), 0), counts.get(("expected", y), 0) / 1000)
+               for y in headed}
     return counts, labels, tallies
 
 

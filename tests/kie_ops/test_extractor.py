@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from kie_ops.candidates import Names
 from kie_ops.contributions import of_correction
+from kie_ops.decisions import decide
 from kie_ops.domain import Domain
 from kie_ops.errors import InputError, ModelError
 from kie_ops.extractor import GATE as GATE_FILE, Extractor
@@ -14,7 +16,7 @@ from kie_ops.model import TextModel
 from kie_ops.overlay import Overlay
 from kie_ops.records import Document, Place, Reading
 from tests.kie_ops import tiny
-from tests.kie_ops.gate_fixtures import SCHEME, cells, domain, extractor, gate
+from tests.kie_ops.gate_fixtures import SCHEME, cells, domain, extractor, gate, reading
 
 ODDS = {("naproxen", "Drug"): 4.0, ("rash", "Disease"): 3.0, ("fever", "Disease"): -1.0}
 CAUSES = {"relations": {SCHEME: {"labels": ["causes"], "pairs": [("Drug", "Disease")], "level": "document"}},
@@ -56,6 +58,14 @@ def test_a_taught_name_goes_before_what_the_tagger_finds_in_it() -> None:
     one = extractor({("naproxen", "Drug"): 6.0}, cells(taught))
     assert names(one.extract("Naproxen plus worked, naproxen did not.")) == [
         ("Naproxen plus", "drug"), ("naproxen", "drug")]
+
+
+def test_a_taught_name_is_not_looked_for_in_a_longer_one_that_the_tagger_finds_unless_that_one_is_rejected() -> None:
+    names = Names(reading("Since naproxen sodium worked, sodium did not.", {("naproxen sodium", "Drug"): 4.0}))
+    taught = of_correction(domain(), "r-4", "sodium", label="drug")
+    rejected = of_correction(domain(), "r-5", "naproxen sodium", reject=True)
+    for said, spans in ((cells(taught), [(1, 2), (5, 5)]), (cells(taught, rejected), [(2, 2), (5, 5)])):
+        assert [(d.first, d.last) for d in decide(names, domain(), gate(), SCHEME, said).chosen] == spans
 
 
 def test_one_rejection_suppresses_a_name() -> None:

@@ -10,7 +10,6 @@ from kie_ops.candidates import Names, candidates
 from kie_ops.errors import ModelError
 from kie_ops.evidence import KINDS, OUTCOMES, RELIABILITY, Knowledge, Remembered, remember, rows
 from kie_ops.gate import MEMORY_BOUND, TEXT_BOUND, Gate, entropy, sigmoid
-from kie_ops.learnt import Tally
 from kie_ops.memory import SOURCES, Cell, Contribution, Increment, field
 from kie_ops.trust import TRUST, trusted
 from tests.kie_ops.gate_fixtures import SCHEME, cells, gate, reading
@@ -156,18 +155,3 @@ def test_vocabularies_are_believed_by_kind_of_name() -> None:
     memory = dataclasses.replace(gate().memory[SCHEME], classes=np.array([0.0, 0.5, 1.0, 1.5]))
     odds = memory.odds(Remembered(np.log1p(raw), shape, np.ones(4, dtype=bool)))
     assert (np.diff(odds) > 0).all()
-
-
-def test_where_reviews_show_that_the_text_misses_much_memory_decides() -> None:
-    known = {"naproxen": Cell("naproxen", {field("training", SCHEME, "entity", "Drug"): 2})}
-    names = Names(reading("Naproxen helped.", {("Naproxen", "Drug"): -6.0}))
-    knowledge = Knowledge(known, SCHEME)
-    found = candidates(names, SCHEME, knowledge.labels())
-    at = next(i for i in range(len(found)) if found.keys[i] == "naproxen" and found.labels[found.label[i]] == "Drug")
-    unsure = dataclasses.replace(gate().memory[SCHEME], out_bias=-3.0)
-    one = dataclasses.replace(gate(), memory={SCHEME: unsure})
-    told = [one.decide(found, remember(names, found, knowledge), tallies) for tallies in (
-        None, {"Drug": Tally(60, 50, 50.0, 12, 10.0)}, {"Drug": Tally(60, 50, 50.0, 200, 20.0)})]
-    assert told[0][2][at] == told[1][2][at] < 0 < told[2][2][at]
-    assert told[2][1][at] > 0.9
-    assert all(h[at] == told[0][0][at] for h, _, _ in told), "the text's own score stays what it is"
