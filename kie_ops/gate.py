@@ -79,16 +79,16 @@ class MemoryGate:
     """[sources, len(CONTEXT)]: log of the factor that a source's evidence has here."""
 
     def odds(
-        self, remembered: Remembered, labels: Sequence[str] | None = None, h: np.ndarray | None = None
+        self, remembered: Remembered, labels: Sequence[str] | None = None, trust: np.ndarray | None = None
     ) -> np.ndarray:
         """float64 [n]: m, log-odds by memory alone; `labels` of the candidates.
 
-        `h`: the text's odds of all candidates of the document, of which only those of the others count for each; None:
-        apart from any document.
+        `trust`: of trust.trusted, in which only the document's other candidates count for each; None: apart from any
+        document.
         """
         bias = np.array([self.labels.get(label, 0.0) for label in labels]) if labels is not None else 0.0
-        trust = remembered.reliability if h is None else trusted(remembered, h)
-        return soft_bound(bias + self.raised(remembered.counts, trust, alone=h is None), MEMORY_BOUND)
+        seen = remembered.reliability if trust is None else trust
+        return soft_bound(bias + self.raised(remembered.counts, seen, alone=trust is None), MEMORY_BOUND)
 
     def raised(self, counts: np.ndarray, trust: np.ndarray, *, alone: bool = False) -> np.ndarray:
         """float64 [n]: m before labels and bound; `trust`: of trust.trusted; `alone`: apart from any document."""
@@ -100,10 +100,13 @@ class MemoryGate:
         factor = np.exp(np.clip((here[:, None, :] * self.steep).sum(axis=2), -STEEPEST, STEEPEST))
         return np.asarray(self.bias + (here * self.context).sum(axis=1) + (signed * factor).sum(axis=1))
 
-    def soft_weight(self, remembered: Remembered, h: np.ndarray) -> np.ndarray:
+    def weight(self, trust: np.ndarray) -> np.ndarray:
+        """float64 [n] of 0..1: w_s where memory has anything."""
+        return sigmoid(layer(trust, self.hidden, self.hidden_bias, self.out) + self.out_bias)
+
+    def soft_weight(self, remembered: Remembered, trust: np.ndarray) -> np.ndarray:
         """float64 [n] of 0..1: w_s; 0 where memory has nothing."""
-        trust = sigmoid(layer(trusted(remembered, h), self.hidden, self.hidden_bias, self.out) + self.out_bias)
-        return np.where(remembered.present, trust, 0.0)
+        return np.where(remembered.present, self.weight(trust), 0.0)
 
 
 @dataclass(frozen=True)
@@ -170,8 +173,9 @@ class Gate:
             if label in candidates.labels:
                 mine = candidates.label == candidates.labels.index(label)
                 heard[mine] += lowered(made)
-        w = memory.soft_weight(remembered, heard)
-        m = memory.odds(remembered, [candidates.labels[n] for n in candidates.label], heard)
+        trust = trusted(remembered, heard)
+        w = memory.soft_weight(remembered, trust)
+        m = memory.odds(remembered, [candidates.labels[n] for n in candidates.label], trust)
         return h, w, (1.0 - w) * heard + w * m
 
     def dump(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from kie_ops.evidence import RELIABILITY, Knowledge, Remembered, remember
 from kie_ops.gate import SCALE, TEXT_BOUND, MemoryGate, as_json, from_json, layer, soft_bound
 from kie_ops.learnt import Learnt
 from kie_ops.memory import SOURCES
+from kie_ops.trust import trusted
 
 FILE = Path(__file__).parent / "headless.json"
 VERSION = 2
@@ -67,8 +68,9 @@ class Headless:
     def decide(self, seen: Seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(h, w_s, z), float64 [n] each."""
         h = self.text.odds(seen.x)
-        w = self.memory.soft_weight(seen.remembered, h)
-        return h, w, (1.0 - w) * h + w * self.memory.odds(seen.remembered, h=h)
+        trust = trusted(seen.remembered, h)
+        w = self.memory.soft_weight(seen.remembered, trust)
+        return h, w, (1.0 - w) * h + w * self.memory.odds(seen.remembered, trust=trust)
 
     def dump(self) -> dict[str, Any]:
         return {"version": VERSION, "features": [*FEATURES, *SPAN, *LISTED], "reliability": list(RELIABILITY),

@@ -23,7 +23,6 @@ from kie_ops.gate import (
     TEXT_BOUND,
     MemoryGate,
     TextGate,
-    layer,
     soft_bound,
     vocabulary_classes,
 )
@@ -161,8 +160,7 @@ def sharpened(gate: MemoryGate, clean: Evidenced, labels: Sequence[str] = ()) ->
         return gate
     bias = np.array([gate.labels.get(labels[n], 0.0) for n in clean.label]) if labels else 0.0
     m = gate.raised(clean.counts, clean.trust) + bias
-    trust = layer(clean.trust, gate.hidden, gate.hidden_bias, gate.out) + gate.out_bias
-    w = 1.0 / (1.0 + np.exp(-trust))
+    w = gate.weight(clean.trust)
 
     def loss(factor: float) -> float:
         z = (1.0 - w) * clean.h + w * soft_bound(factor * m, MEMORY_BOUND)

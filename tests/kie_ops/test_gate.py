@@ -39,7 +39,8 @@ def test_memory_odds_rise_with_counts_for_and_fall_with_counts_against(raw: np.n
 def test_the_weights_are_shares_and_fuse_both(raw: np.ndarray, odds: float) -> None:
     h = np.array([odds])
     memory = gate().memory[SCHEME]
-    w = memory.soft_weight(remembered(raw), h)
+    known = remembered(raw)
+    w = memory.soft_weight(known, trusted(known, h))
     assert 0 <= w[0] < 1
     assert (w[0] == 0) == (raw.sum() == 0)
 
